@@ -6,8 +6,11 @@
 //   data     the arrays back to back, little-endian, without holes, widest element type first
 //
 // `__metadata__` also holds "xxh3:NAME" for every array and "xxh3:header" for the header itself (computed with its own
-// sixteen digits zeroed), so every flipped bit and every cut is found when the file is opened. Written to a temporary
-// file, flushed, renamed. Read by memory map: opening allocates no more than the header needs.
+// sixteen digits zeroed), so every flipped bit and every cut is found when the file is opened. Written atomically and
+// read by memory map (core/file.h): opening allocates no more than the header needs, whatever the header says.
+//
+// Why a limit for the header: parsing multiplies it, and opening promises to stay below the file's size + 64 MiB.
+// Whatever is large (a vocabulary, an item table) is an array of bytes, not metadata.
 #pragma once
 
 #include <cstddef>
@@ -20,6 +23,7 @@
 #include <vector>
 
 #include "core/check.h"
+#include "core/file.h"
 
 namespace steelyard {
 
@@ -38,8 +42,8 @@ constexpr ElementType element_type<int32_t>() { return ElementType::i32; }
 template <>
 constexpr ElementType element_type<uint8_t>() { return ElementType::u8; }
 
-const char* name(ElementType type);   // "F64" "I64" "F32" "I32" "U8"
-int64_t width(ElementType type);      // bytes per element
+const char* name(ElementType type);  // "F64" "I64" "F32" "I32" "U8"
+int64_t width(ElementType type);     // bytes per element
 
 // One named array, as it is written and as it is found. A view.
 struct NamedArray {
@@ -65,31 +69,37 @@ struct NamedArray {
 
 using Metadata = std::map<std::string, std::string>;  // keys beginning with "xxh3:" are reserved
 
-// Atomic: PATH holds the old content or the whole new one, whatever happens. Equal input gives equal bytes.
-// Error(resources) if the disk refuses.
+constexpr int64_t kMaxHeader = 2 << 20;  // bytes
+constexpr size_t kMaxSizes = 8;          // numbers in a shape
+
+// Atomic: PATH holds the old content or the whole new one, whatever happens. Equal input gives equal bytes; arrays of
+// one type keep their order. Names are UTF-8, unique, and neither "__metadata__" nor "header". Error(resources) if the
+// disk refuses.
 void write_tensor_file(const std::filesystem::path& path, std::vector<NamedArray> arrays, const Metadata& metadata);
 
-// An open file, memory-mapped, verified completely by the constructor. Error(input) names what is wrong.
+// An open file, verified completely by the constructor; Error(input) names what is wrong. Movable, not copyable; the
+// arrays are views and stay valid in the object that is moved to.
 class TensorFile {
  public:
-  explicit TensorFile(std::filesystem::path path);
-  ~TensorFile();
-  TensorFile(const TensorFile&) = delete;
-  TensorFile& operator=(const TensorFile&) = delete;
+  explicit TensorFile(const std::filesystem::path& path);
+  // The content of a file that is already in memory, at a multiple of 8, and stays there. `path` is for messages.
+  TensorFile(std::span<const std::byte> bytes, std::filesystem::path path);
 
   const std::filesystem::path& path() const { return path_; }
-  const Metadata& metadata() const { return metadata_; }            // without the checksums
-  const std::string& metadata(std::string_view key) const;          // Error(input) if missing
-  const std::vector<NamedArray>& arrays() const { return arrays_; } // in the order of the file
-  const NamedArray* find(std::string_view name) const;              // nullptr if missing
-  const NamedArray& at(std::string_view name) const;                // Error(input) if missing
+  const Metadata& metadata() const { return metadata_; }             // without the checksums
+  const std::string& metadata(const std::string& key) const;         // Error(input) if missing
+  const std::vector<NamedArray>& arrays() const { return arrays_; }  // in the order of the file
+  const NamedArray* find(const std::string& name) const;             // nullptr if missing
+  const NamedArray& at(const std::string& name) const;               // Error(input) if missing
 
  private:
+  void parse(std::span<const std::byte> bytes);
+
   std::filesystem::path path_;
-  const std::byte* map_ = nullptr;
-  size_t size_ = 0;
+  MappedFile file_;
   Metadata metadata_;
   std::vector<NamedArray> arrays_;
+  std::map<std::string, size_t> places_;  // name → index in arrays_
 };
 
 }  // namespace steelyard
