@@ -1,9 +1,13 @@
 // What `data` hands to the models: plain views of integer ids. They own nothing; the producer keeps them alive for the
 // step. `Ragged` is the CSR layout that everything of variable length shares: item i owns values[starts[i] … starts[i+1]).
+// `RowIndex` groups the look-ups of a table by row, so that its gradient is one sum per row in a fixed order: no
+// atomics, no hash table, the same bits every time.
 #pragma once
 
 #include <cstdint>
 #include <span>
+
+#include "core/arena.h"
 
 namespace steelyard {
 
@@ -11,13 +15,33 @@ using Ids = std::span<const int32_t>;
 
 template <class T>
 struct Ragged {
-  std::span<const int64_t> starts;  // [n+1], ascending, starts[0] = 0
+  std::span<const int64_t> starts;  // [n+1], ascending
   std::span<const T> values;        // [starts[n]]
 
   int64_t size() const { return static_cast<int64_t>(starts.size()) - 1; }
   std::span<const T> operator[](int64_t i) const {
-    return values.subspan(static_cast<size_t>(starts[i]), static_cast<size_t>(starts[i + 1] - starts[i]));
+    const auto at = static_cast<size_t>(i);
+    return values.subspan(static_cast<size_t>(starts[at]), static_cast<size_t>(starts[at + 1] - starts[at]));
   }
 };
+
+// Item i owns the positions begins[i] … ends[i): a list of texts, the valid part of each row, the matches of each pair.
+struct Segments {
+  Ids begins, ends;  // [n] each
+
+  // The n segments between n + 1 ascending offsets.
+  static Segments between(Ids offsets) { return {offsets.first(offsets.size() - 1), offsets.subspan(1)}; }
+  int64_t size() const { return static_cast<int64_t>(begins.size()); }
+};
+
+struct RowIndex {
+  Ids ids;     // [m]    the row that each position reads
+  Ids rows;    // [n]    the distinct rows, ascending
+  Ids starts;  // [n+1]  the positions reading rows[i] are order[starts[i] … starts[i+1]), ascending
+  Ids order;   // [m]
+};
+
+// Builds the index by a stable radix sort in O(m); the arrays live in the arena. `ids` are ≥ 0.
+RowIndex index_rows(Ids ids, Arena& host);
 
 }  // namespace steelyard
