@@ -41,6 +41,7 @@ struct Var {
 class Tape {
  public:
   explicit Tape(Backend& backend, Mode mode = Mode::train);
+  Tape(const Tape&) = delete;  // every Var points to it
 
   Mode mode() const { return mode_; }
   Backend& backend() const { return values_.backend(); }

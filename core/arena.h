@@ -30,8 +30,7 @@ class Arena {
  public:
   explicit Arena(Backend& backend) : backend_(&backend) {}
   ~Arena();
-  Arena(const Arena&) = delete;
-  Arena& operator=(const Arena&) = delete;
+  Arena(Arena&&) noexcept = default;
 
   Backend& backend() const { return *backend_; }
   void* allocate(size_t bytes);  // aligned to 64 bytes, uninitialised

@@ -84,12 +84,11 @@ class Backend {
   virtual void cross_entropy_grad(Tensor p, Ids labels, Tensor dloss, Tensor dz) = 0;
   virtual double sum_squares(Tensor x) = 0;  // NaN and Inf come through: the guard of training looks here
 
-  // ---- optimisers; the _rows forms update only table[rows[i]] with g[i] (optim/optimizer.h)
-  virtual void adam(const AdamStep& step, Tensor w, Tensor m, Tensor v, Tensor g) = 0;
-  virtual void adam_rows(const AdamStep& step, Tensor w, Tensor m, Tensor v, Ids rows, Tensor g) = 0;
-  virtual void adagrad(const AdagradStep& step, Tensor w, Tensor sum, Tensor g) = 0;
-  virtual void adagrad_rows(const AdagradStep& step, Tensor w, Tensor sum, Ids rows, Tensor g) = 0;
-  // One number of state per row: sum[r] += mean_c g²; w[r] −= decay · w[r] + rate · g / (√sum[r] + ε)
+  // ---- optimisers (core/functors.h): w and its state, two tensors shaped like w or empty as the step needs
+  virtual void update(const UpdateStep& step, Tensor w, Tensor state1, Tensor state2, Tensor g) = 0;
+  // The same for the rows w[rows[i]] with g[i] only.
+  virtual void update_rows(const UpdateStep& step, Tensor w, Tensor state1, Tensor state2, Ids rows, Tensor g) = 0;
+  // One number of state per row: s[r] += mean_c g²; w[r] −= decay · w[r] + rate · g / (√s[r] + ε), r = rows[i]
   virtual void row_adagrad(const AdagradStep& step, Tensor w, Tensor sum, Ids rows, Tensor g) = 0;
 };
 

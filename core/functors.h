@@ -9,6 +9,7 @@
 #include <cmath>
 #include <cstdint>
 #include <type_traits>
+#include <variant>
 
 #include "core/real.h"
 
@@ -159,24 +160,34 @@ struct SquaredError {
   template <class X> HD static X dfb(const X& a, const X& b) { return X(real(2) * (b - a)); }
 };
 
-// ---- optimisers: one element of a parameter and its state (optim/optimizer.h says which is which)
+// ---- optimisers: one number w of a parameter, its state (as many numbers as kStates says), its gradient g.
+// `rate` is the learning rate, `decay` the learning rate times the weight decay, which acts on w itself and not through
+// the gradient (Loshchilov & Hutter 2019). optim/optimizer.h says which is which.
 
-struct AdamStep {
-  real beta1, beta2, epsilon, rate, decay;  // rate: learning rate; decay: rate · weight decay (Loshchilov & Hutter 2019)
-  real correction1, correction2;            // 1 / (1 − βᵗ)
+struct SgdStep {  // w ← w − rate · g
+  static constexpr int kStates = 0;
+  real rate, decay;
+  template <class X> HD void operator()(X& w, X&, X&, const X& g) const { w = X(w - decay * w - rate * g); }
+};
+struct AdagradStep {  // s ← s + g²;  w ← w − rate · g / (√s + ε)   (Duchi, Hazan & Singer 2011)
+  static constexpr int kStates = 1;
+  real rate, decay, epsilon;
+  template <class X> HD void operator()(X& w, X& sum, X&, const X& g) const {
+    sum = X(sum + g * g);
+    w = X(w - decay * w - rate * g / (math::sqrt(sum) + epsilon));
+  }
+};
+struct AdamStep {  // m, v: means of g and g²;  w ← w − rate · m̂ / (√v̂ + ε)   (Kingma & Ba 2015)
+  static constexpr int kStates = 2;
+  real rate, decay, epsilon, beta1, beta2;
+  real correction1, correction2;  // 1 / (1 − βᵗ): m̂ = correction1 · m, v̂ = correction2 · v
   template <class X> HD void operator()(X& w, X& m, X& v, const X& g) const {
     m = X(beta1 * m + (real(1) - beta1) * g);
     v = X(beta2 * v + (real(1) - beta2) * g * g);
     w = X(w - decay * w - rate * (m * correction1) / (math::sqrt(X(v * correction2)) + epsilon));
   }
 };
-struct AdagradStep {
-  real rate, epsilon, decay;
-  template <class X> HD void operator()(X& w, X& sum, const X& g) const {
-    sum = X(sum + g * g);
-    w = X(w - decay * w - rate * g / (math::sqrt(sum) + epsilon));
-  }
-};
+using UpdateStep = std::variant<SgdStep, AdagradStep, AdamStep>;
 
 // ---- the closed lists, walked by every backend and by the tests
 

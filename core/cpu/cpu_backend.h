@@ -59,10 +59,8 @@ class CpuBackend final : public Backend {
   void cross_entropy_grad(Tensor p, Ids labels, Tensor dloss, Tensor dz) override;
   double sum_squares(Tensor x) override;
 
-  void adam(const AdamStep& step, Tensor w, Tensor m, Tensor v, Tensor g) override;
-  void adam_rows(const AdamStep& step, Tensor w, Tensor m, Tensor v, Ids rows, Tensor g) override;
-  void adagrad(const AdagradStep& step, Tensor w, Tensor sum, Tensor g) override;
-  void adagrad_rows(const AdagradStep& step, Tensor w, Tensor sum, Ids rows, Tensor g) override;
+  void update(const UpdateStep& step, Tensor w, Tensor state1, Tensor state2, Tensor g) override;
+  void update_rows(const UpdateStep& step, Tensor w, Tensor state1, Tensor state2, Ids rows, Tensor g) override;
   void row_adagrad(const AdagradStep& step, Tensor w, Tensor sum, Ids rows, Tensor g) override;
 };
 

@@ -5,54 +5,46 @@ namespace steelyard {
 
 namespace {
 
-void adam_span(const AdamStep& step, int64_t n, real* w, real* m, real* v, const real* g) {
+template <class Step>
+void update_span(const Step& step, int64_t n, real* w, real* state1, real* state2, const real* g) {
   for_lanes(n, [&](auto i) {
-    Lane ww = i.load(w), mm = i.load(m), vv = i.load(v);
-    step(ww, mm, vv, i.load(g));
-    i.store(w, ww), i.store(m, mm), i.store(v, vv);
+    Lane weight = i.load(w), s1 = Lane::Zero(), s2 = Lane::Zero();
+    if constexpr (Step::kStates > 0) s1 = i.load(state1);
+    if constexpr (Step::kStates > 1) s2 = i.load(state2);
+    step(weight, s1, s2, i.load(g));
+    i.store(w, weight);
+    if constexpr (Step::kStates > 0) i.store(state1, s1);
+    if constexpr (Step::kStates > 1) i.store(state2, s2);
   });
 }
 
-void adagrad_span(const AdagradStep& step, int64_t n, real* w, real* sum, const real* g) {
-  for_lanes(n, [&](auto i) {
-    Lane ww = i.load(w), ss = i.load(sum);
-    step(ww, ss, i.load(g));
-    i.store(w, ww), i.store(sum, ss);
-  });
+// A table of one number per row: no lane would be full.
+template <class Step>
+void update_numbers(const Step& step, Ids rows, real* w, real* state1, real* state2, const real* g) {
+  real unused = 0;
+  for (size_t i = 0; i < rows.size(); ++i) {
+    const int32_t r = rows[i];
+    step(w[r], Step::kStates > 0 ? state1[r] : unused, Step::kStates > 1 ? state2[r] : unused, g[i]);
+  }
 }
 
 }  // namespace
 
-void CpuBackend::adam(const AdamStep& step, Tensor w, Tensor m, Tensor v, Tensor g) {
-  adam_span(step, w.size(), w.data, m.data, v.data, g.data);
+void CpuBackend::update(const UpdateStep& step, Tensor w, Tensor state1, Tensor state2, Tensor g) {
+  std::visit([&](const auto& s) { update_span(s, w.size(), w.data, state1.data, state2.data, g.data); }, step);
 }
 
-void CpuBackend::adagrad(const AdagradStep& step, Tensor w, Tensor sum, Tensor g) {
-  adagrad_span(step, w.size(), w.data, sum.data, g.data);
-}
-
-void CpuBackend::adam_rows(const AdamStep& step, Tensor w, Tensor m, Tensor v, Ids rows, Tensor g) {
+void CpuBackend::update_rows(const UpdateStep& step, Tensor w, Tensor state1, Tensor state2, Ids rows, Tensor g) {
   const int64_t cols = w.cols();
-  if (cols == 1) {  // a table of one number per row: no lane would be full
-    for (size_t i = 0; i < rows.size(); ++i) step(w.data[rows[i]], m.data[rows[i]], v.data[rows[i]], g.data[i]);
-    return;
-  }
-  for (size_t i = 0; i < rows.size(); ++i) {
-    const int64_t at = rows[i] * cols;
-    adam_span(step, cols, w.data + at, m.data + at, v.data + at, g.data + static_cast<int64_t>(i) * cols);
-  }
-}
-
-void CpuBackend::adagrad_rows(const AdagradStep& step, Tensor w, Tensor sum, Ids rows, Tensor g) {
-  const int64_t cols = w.cols();
-  if (cols == 1) {
-    for (size_t i = 0; i < rows.size(); ++i) step(w.data[rows[i]], sum.data[rows[i]], g.data[i]);
-    return;
-  }
-  for (size_t i = 0; i < rows.size(); ++i) {
-    const int64_t at = rows[i] * cols;
-    adagrad_span(step, cols, w.data + at, sum.data + at, g.data + static_cast<int64_t>(i) * cols);
-  }
+  std::visit(
+      [&](const auto& s) {
+        if (cols == 1) return update_numbers(s, rows, w.data, state1.data, state2.data, g.data);
+        for (size_t i = 0; i < rows.size(); ++i) {
+          const int64_t at = rows[i] * cols;
+          update_span(s, cols, w.data + at, state1.data + at, state2.data + at, g.data + static_cast<int64_t>(i) * cols);
+        }
+      },
+      step);
 }
 
 void CpuBackend::row_adagrad(const AdagradStep& step, Tensor w, Tensor sum, Ids rows, Tensor g) {

@@ -1,0 +1,255 @@
+#include "optim/trainer.h"
+
+#include <algorithm>
+#include <charconv>
+#include <chrono>
+#include <cmath>
+#include <fstream>
+#include <numeric>
+
+#include "autograd/ops.h"
+#include "core/backend.h"
+
+namespace steelyard {
+
+namespace {
+
+// Shortest text that reads back to the same bits; JSON has no NaN.
+std::string number(double value) {
+  if (!std::isfinite(value)) return "null";
+  char buffer[32];
+  return {buffer, std::to_chars(buffer, buffer + sizeof buffer, value).ptr};
+}
+
+std::string members(const Metrics& metrics) {
+  std::string text;
+  for (const auto& [name, value] : metrics) text += (text.empty() ? "\"" : ",\"") + name + "\":" + number(value);
+  return text;
+}
+
+double value_of(const Metrics& metrics, const std::string& name) {
+  std::string known;
+  for (const auto& [key, value] : metrics) {
+    if (key == name) return value;
+    known += (known.empty() ? "" : ", ") + key;
+  }
+  fail(Fault::usage, "trainer.criterion: no metric \"", name, "\"; expected one of ", known);
+}
+
+bool minimised(const std::string& metric) {
+  return metric.ends_with("logloss") || metric.ends_with("rmse") || metric.ends_with("ece") || metric.ends_with("loss");
+}
+
+}  // namespace
+
+void TrainerConfig::validate() const {
+  const auto require = [](bool holds, const char* key, double value, const char* expected) {
+    if (!holds) fail(Fault::usage, "trainer.", key, ": ", value, "; expected ", expected);
+  };
+  require(epochs >= 0, "epochs", static_cast<double>(epochs), "0 or more");
+  require(batch >= 1, "batch", static_cast<double>(batch), "1 or more");
+  require(shards >= 1 && shards <= 64, "shards", shards, "1 … 64");
+  require(evaluate_every >= 0, "evaluate_every", static_cast<double>(evaluate_every), "0 or more");
+  require(patience >= 0, "patience", patience, "0 or more");
+  require(log_every >= 1, "log_every", static_cast<double>(log_every), "1 or more");
+  require(checkpoint_steps >= 0, "checkpoint_steps", static_cast<double>(checkpoint_steps), "0 or more");
+  require(checkpoint_seconds >= 0, "checkpoint_seconds", checkpoint_seconds, "0 or more");
+}
+
+Trainer::Trainer(Parameters& parameters, Training training, const TrainerConfig& config,
+                 const OptimizerConfig& optimizer, const ScheduleConfig& schedule, const Workers& workers,
+                 std::filesystem::path folder)
+    : parameters_(parameters),
+      training_(std::move(training)),
+      config_(config),
+      schedule_(schedule),
+      workers_(workers),
+      folder_(std::move(folder)),
+      optimizer_(parameters, optimizer),
+      clip_(optimizer.clip),
+      merged_(parameters) {
+  config.validate();
+  schedule.validate();
+  for (int shard = 0; shard < config.shards; ++shard) {
+    tapes_.push_back(std::make_unique<Tape>(parameters.backend()));
+    gradients_.emplace_back(parameters);
+  }
+}
+
+Outcome Trainer::run() {
+  using Clock = std::chrono::steady_clock;
+  if (!finished_ && step_ == 0) std::ofstream(metrics_path(), std::ios::trunc);
+  const int64_t steps = config_.epochs * training_.steps_per_epoch;
+  const int64_t interval = config_.evaluate_every > 0 ? config_.evaluate_every : training_.steps_per_epoch;
+  auto saved = Clock::now();
+  while (!finished_ && step_ < steps) {
+    const StepRecord record = do_step();
+    ++step_;
+    if (step_ % config_.log_every == 0)
+      log("{\"step\":" + std::to_string(step_) + ",\"loss\":" + number(record.loss) + ",\"norm\":" +
+          number(record.norm) + ",\"rate\":" + number(record.rate) + "}");
+    if (on_step) on_step(record);
+    if (step_ % interval == 0 || step_ == steps) evaluate();
+    if (config_.patience > 0 && bad_evaluations_ >= config_.patience) break;
+    const bool stopping = stop && *stop;
+    const std::chrono::duration<double> elapsed = Clock::now() - saved;
+    if (stopping || (config_.checkpoint_steps > 0 && step_ % config_.checkpoint_steps == 0) ||
+        (config_.checkpoint_seconds > 0 && elapsed.count() >= config_.checkpoint_seconds)) {
+      checkpoint();
+      saved = Clock::now();
+    }
+    if (stopping)
+      fail(Fault::interrupted, "interrupted at step ", step_, " of ", steps, " after a clean checkpoint; --resume continues");
+  }
+  if (!finished_) {
+    if (best_step_ == 0) {  // nothing was evaluated: the last weights are the model
+      training_.save(folder_ / "model.safetensors");
+      best_step_ = step_;
+    }
+    finished_ = true;
+    checkpoint();
+  }
+  return {step_, best_step_, best_};
+}
+
+StepRecord Trainer::do_step() {
+  const auto shards = static_cast<int64_t>(tapes_.size());
+  std::vector<Objective> objectives(tapes_.size());
+  workers_.each(shards, [&](int64_t s) {
+    Tape& tape = *tapes_[static_cast<size_t>(s)];
+    tape.reset();
+    tape.set_random_key(key_of(static_cast<uint64_t>(config_.seed), "tape", step_, s));
+    objectives[static_cast<size_t>(s)] = training_.objective(tape, step_, static_cast<int>(s));
+  });
+
+  // A task's loss is the mean over the batch: each shard counts by its rows.
+  const size_t tasks = objectives[0].tasks.size();
+  std::vector<double> rows(tasks);
+  for (const Objective& objective : objectives)
+    for (size_t k = 0; k < tasks; ++k) rows[k] += static_cast<double>(objective.tasks[k].rows);
+  std::vector<double> losses(objectives.size());
+  workers_.each(shards, [&](int64_t s) {
+    const auto at = static_cast<size_t>(s);
+    const Objective& objective = objectives[at];
+    gradients_[at].clear();
+    Var total;
+    const auto add = [&](Var loss, double weight) {
+      if (!loss.tape || weight == 0) return;
+      const Var part = affine(loss, static_cast<real>(weight));
+      total = total.tape ? total + part : part;
+    };
+    for (size_t k = 0; k < tasks; ++k)
+      add(objective.tasks[k].loss, rows[k] > 0 ? static_cast<double>(objective.tasks[k].rows) / rows[k] : 0);
+    add(objective.regulariser, 1 / static_cast<double>(shards));
+    if (!total.tape) return;
+    real loss = 0;
+    parameters_.backend().download(total.value().data, &loss, sizeof loss);
+    losses[at] = loss;
+    tapes_[at]->backward(total, gradients_[at]);
+  });
+
+  const double loss = std::accumulate(losses.begin(), losses.end(), 0.0);
+  if (!std::isfinite(loss)) diverged(step_);
+  merged_.merge(gradients_, workers_);
+  const double norm = merged_.norm();
+  if (!std::isfinite(norm)) diverged(step_);
+  if (clip_ > 0 && norm > clip_) merged_.scale(static_cast<real>(clip_ / norm));
+  const int64_t steps = config_.epochs * training_.steps_per_epoch;
+  const double rate = schedule_.factor(step_, steps) * std::pow(schedule_.drop, static_cast<double>(drops_));
+  optimizer_.step(merged_, rate, workers_);
+  return {step_ + 1, steps, loss, norm, rate};
+}
+
+void Trainer::diverged(int64_t step) const {
+  const std::string kept = std::filesystem::exists(state_path()) ? "the last checkpoint is " + state_path().string()
+                                                                 : std::string("there is no checkpoint yet");
+  for (size_t s = 0; s < tapes_.size(); ++s)
+    if (const char* op = tapes_[s]->first_not_finite())
+      fail(Fault::diverged, "diverged at step ", step, ", shard ", s, ": the first value that is not finite comes from \"",
+           op, "\"; ", kept);
+  for (size_t s = 0; s < tapes_.size(); ++s)
+    if (!std::isfinite(gradients_[s].norm()))
+      fail(Fault::diverged, "diverged at step ", step, ", shard ", s, ": a gradient is not finite, all values are; ", kept);
+  fail(Fault::diverged, "diverged at step ", step, ": the sum of the gradients is not finite; ", kept);
+}
+
+bool Trainer::better(double value) const {
+  if (best_.empty()) return true;
+  const double best = value_of(best_, config_.criterion);
+  return minimised(config_.criterion) ? value < best : value > best;
+}
+
+void Trainer::evaluate() {
+  if (!training_.evaluate) return;
+  const Metrics metrics = training_.evaluate();
+  const bool best = better(value_of(metrics, config_.criterion));
+  if (best) {
+    training_.save(folder_ / "model.safetensors");
+    best_ = metrics;
+    best_step_ = step_;
+    bad_evaluations_ = 0;
+  } else {
+    ++bad_evaluations_;
+    if (schedule_.plateau > 0 && bad_evaluations_ % schedule_.plateau == 0) ++drops_;
+  }
+  log("{\"step\":" + std::to_string(step_) + ",\"dev\":{" + members(metrics) + "},\"best\":" +
+      (best ? "true}" : "false}"));
+  if (on_evaluate) on_evaluate(step_, metrics, best);
+}
+
+void Trainer::log(const std::string& line) {
+  std::ofstream out(metrics_path(), std::ios::app | std::ios::binary);
+  out << line << '\n';
+  out.flush();
+  if (!out) fail(Fault::resources, metrics_path().string(), ": cannot write");
+  metrics_bytes_ += static_cast<int64_t>(line.size()) + 1;
+}
+
+void Trainer::checkpoint() {
+  std::vector<NamedArray> arrays = parameters_.arrays();
+  for (NamedArray& array : optimizer_.arrays()) arrays.push_back(std::move(array));
+  const std::vector<int64_t> position = {step_,  best_step_, bad_evaluations_, drops_, metrics_bytes_, finished_};
+  std::vector<double> best_values;
+  std::string best_names;
+  for (const auto& [name, value] : best_) {
+    best_names += (best_names.empty() ? "" : " ") + name;
+    best_values.push_back(value);
+  }
+  arrays.push_back(NamedArray::of("trainer/position", std::span<const int64_t>(position)));
+  arrays.push_back(NamedArray::of("trainer/best", std::span<const double>(best_values)));
+  write_tensor_file(state_path(), std::move(arrays),
+                    {{"format", "steelyard-state-1"}, {"identity", training_.identity}, {"best", best_names}});
+}
+
+bool Trainer::resume() {
+  if (!std::filesystem::exists(state_path())) return false;
+  const TensorFile file(state_path());
+  if (file.metadata("format") != "steelyard-state-1")
+    fail(Fault::input, state_path().string(), ": format \"", file.metadata("format"), "\"; expected steelyard-state-1");
+  if (file.metadata("identity") != training_.identity)
+    fail(Fault::usage, folder_.string(), ": the checkpoint belongs to another configuration or other data; train into a new folder");
+  const std::span<const int64_t> position = file.at("trainer/position").values<int64_t>();
+  if (position.size() != 6) fail(Fault::input, state_path().string(), ": trainer/position: ", position.size(), " numbers; expected 6");
+  step_ = position[0];
+  best_step_ = position[1];
+  bad_evaluations_ = position[2];
+  drops_ = position[3];
+  metrics_bytes_ = position[4];
+  finished_ = position[5] != 0;
+  best_.clear();
+  std::istringstream names(file.metadata("best"));
+  for (double value : file.at("trainer/best").values<double>()) {
+    std::string name;
+    names >> name;
+    best_.emplace_back(name, value);
+  }
+  parameters_.assign(file);
+  optimizer_.assign(file, step_);
+  if (finished_) return true;
+  std::error_code error;
+  std::filesystem::resize_file(metrics_path(), static_cast<uintmax_t>(metrics_bytes_), error);
+  if (error) fail(Fault::resources, metrics_path().string(), ": cannot cut back to the checkpoint: ", error.message());
+  return true;
+}
+
+}  // namespace steelyard

@@ -1,0 +1,126 @@
+// The loop: record the shards, merge their gradients, clip, step, log, evaluate, keep the best, save. It knows no model
+// and no data: a model comes as three functions. Everything that influences later steps is in the state file, so a run
+// that was stopped at any moment and resumed ends in the same bytes as one that was not.
+//
+// The run folder:  state.safetensors   current weights, moments, position (the checkpoint)
+//                  model.safetensors   the best model so far, written by Training::save
+//                  metrics.jsonl       a line per log interval and per evaluation; cut back to the checkpoint on resume
+#pragma once
+
+#include <atomic>
+#include <filesystem>
+#include <functional>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "autograd/objective.h"
+#include "optim/optimizer.h"
+#include "optim/schedule.h"
+
+namespace steelyard {
+
+struct TrainerConfig {
+  int64_t epochs = 10;
+  int64_t batch = 256;
+  int shards = 4;
+  int64_t seed = 1;
+  int64_t evaluate_every = 0;
+  std::string criterion = "logloss";
+  int patience = 0;
+  int64_t log_every = 100;
+  int64_t checkpoint_steps = 0;
+  double checkpoint_seconds = 30;
+
+  template <class F>
+  void fields(F&& f) {
+    f("epochs", epochs, "passes over the training rows");
+    f("batch", batch, "rows per step");
+    f("shards", shards, "fixed parts of a batch that threads take whole; more threads than shards do not help");
+    f("seed", seed, "of initial values, shuffling and dropout");
+    f("evaluate_every", evaluate_every, "steps between evaluations; 0: once per epoch");
+    f("criterion", criterion, "dev metric that chooses the best model; logloss, rmse and ece are minimised");
+    f("patience", patience, "evaluations without improvement before the run ends; 0: never");
+    f("log_every", log_every, "steps between lines of metrics.jsonl");
+    f("checkpoint_steps", checkpoint_steps, "steps between checkpoints; 0: by time only");
+    f("checkpoint_seconds", checkpoint_seconds, "seconds between checkpoints; 0: by steps only");
+  }
+  void validate() const;
+};
+
+using Metrics = std::vector<std::pair<std::string, double>>;
+
+// What the loop needs of a model. `objective` is called from several threads, one shard each.
+struct Training {
+  int64_t steps_per_epoch = 0;
+  std::function<Objective(Tape& tape, int64_t step, int shard)> objective;
+  std::function<Metrics()> evaluate;                             // on the dev rows; may be empty: no dev rows
+  std::function<void(const std::filesystem::path& path)> save;   // writes a model file from the current parameters
+  std::string identity;  // of configuration and data: a checkpoint of another identity is not resumed
+};
+
+// What happened in one step, for a progress bar.
+struct StepRecord {
+  int64_t step, steps;  // done, of
+  double loss;
+  double norm;  // of the gradient, before clipping
+  double rate;  // factor of the schedule
+};
+
+struct Outcome {
+  int64_t steps = 0;      // done
+  int64_t best_step = 0;  // after which step the model was saved
+  Metrics best;           // dev metrics of the saved model
+};
+
+class Trainer {
+ public:
+  Trainer(Parameters& parameters, Training training, const TrainerConfig& config, const OptimizerConfig& optimizer,
+          const ScheduleConfig& schedule, const Workers& workers, std::filesystem::path folder);
+
+  std::function<void(const StepRecord&)> on_step;
+  std::function<void(int64_t step, const Metrics&, bool best)> on_evaluate;
+  const std::atomic<bool>* stop = nullptr;  // set by a signal handler: a checkpoint, then Error(interrupted)
+
+  // Continues from the checkpoint in the folder. False if there is none; Error(usage) if it belongs to another run.
+  bool resume();
+  bool finished() const { return finished_; }
+  int64_t step() const { return step_; }
+
+  // Error(diverged) if a loss or a gradient is not finite: nothing is saved, the last checkpoint stands.
+  Outcome run();
+
+ private:
+  StepRecord do_step();
+  void evaluate();
+  void checkpoint();
+  void log(const std::string& line);
+  [[noreturn]] void diverged(int64_t step) const;
+  bool better(double value) const;
+  std::filesystem::path state_path() const { return folder_ / "state.safetensors"; }
+  std::filesystem::path metrics_path() const { return folder_ / "metrics.jsonl"; }
+
+  Parameters& parameters_;
+  Training training_;
+  TrainerConfig config_;
+  ScheduleConfig schedule_;
+  const Workers& workers_;
+  std::filesystem::path folder_;
+  Optimizer optimizer_;
+  double clip_;
+
+  std::vector<std::unique_ptr<Tape>> tapes_;  // one per shard
+  std::vector<Gradients> gradients_;          // one per shard
+  Gradients merged_;
+
+  // the position: everything below is in the checkpoint
+  int64_t step_ = 0;
+  int64_t best_step_ = 0;
+  Metrics best_;
+  int64_t bad_evaluations_ = 0;  // since the best
+  int64_t drops_ = 0;            // of the learning rate
+  int64_t metrics_bytes_ = 0;
+  bool finished_ = false;
+};
+
+}  // namespace steelyard
