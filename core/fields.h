@@ -10,9 +10,20 @@
 //
 // Everything else walks these declarations: reading TOML, `--set key=value`, help, the copy inside a model file. A field
 // is a bool, an int, an int64_t, a double, a string, a vector of strings, or a struct with fields of its own (a section).
+//
+// `Fields` is such a walk as a list: dotted keys, pointers to the values, defaults, help. Whoever works with options
+// takes a `const Fields&`, to which any configuration converts, and needs no template. Next: tools/config.h.
 #pragma once
 
 #include <concepts>
+#include <cstdint>
+#include <string>
+#include <string_view>
+#include <utility>
+#include <variant>
+#include <vector>
+
+#include "core/check.h"
 
 namespace steelyard {
 
@@ -23,5 +34,84 @@ struct AnyVisitor {
 
 template <class T>
 concept HasFields = requires(T& t) { t.fields(AnyVisitor{}); };
+
+using FieldValue = std::variant<bool, int64_t, double, std::string, std::vector<std::string>>;
+
+// One option of one configuration object, which must outlive it.
+struct Field {
+  std::string key;  // dotted: "trainer.learning_rate"
+  std::string help;
+  std::variant<bool*, int*, int64_t*, double*, std::string*, std::vector<std::string>*> target;
+  FieldValue initial;  // what a new configuration has
+
+  FieldValue value() const;
+  // Error(usage) "KEY: got …, expected …" if the type or the range does not fit. A whole number is a double too.
+  void set(const FieldValue& value) const;
+  // From text as a person types it: true, 12, 0.5, any text; a list is separated by commas.
+  void set_text(std::string_view text) const;
+  std::string section() const;  // "trainer"; empty at the top
+  std::string name() const;     // "learning_rate"
+};
+
+struct Section {
+  std::string key;
+  std::string help;
+};
+
+class Fields {
+ public:
+  // Implicit on purpose: `read_config(path, config)`.
+  template <HasFields T>
+  Fields(T& config) {  // NOLINT
+    T fresh{};
+    fresh.fields(Walk{*this, ""});
+    for (Field& field : all_) field.initial = field.value();
+    const std::vector<Field> defaults = std::exchange(all_, {});
+    sections_.clear();
+    config.fields(Walk{*this, ""});
+    for (size_t i = 0; i < all_.size(); i++) all_[i].initial = defaults[i].initial;
+  }
+
+  const std::vector<Field>& all() const { return all_; }              // as declared
+  const std::vector<Section>& sections() const { return sections_; }  // as declared, outer before inner
+  const Field* find(std::string_view key) const;                      // nullptr if there is none
+  const Field& at(std::string_view key) const;                        // Error(usage) names the nearest known key
+  bool is_section(std::string_view key) const;
+
+ private:
+  struct Walk {
+    Fields& into;
+    std::string prefix;
+
+    template <class T>
+    void operator()(const char* name, T& value, const char* help) const {
+      if constexpr (HasFields<T>) {
+        into.add_section(prefix + name, help);
+        value.fields(Walk{into, prefix + name + "."});
+      } else {
+        into.add({.key = prefix + name, .help = help, .target = &value, .initial = {}});
+      }
+    }
+  };
+
+  void add(Field field);
+  void add_section(std::string key, std::string help);
+  void check_new(const std::string& key) const;
+
+  std::vector<Field> all_;
+  std::vector<Section> sections_;
+};
+
+// A value as TOML writes it; JSON writes it the same way, except for infinity and NaN. Doubles are the shortest text
+// that reads back to the same bits.
+std::string to_text(const FieldValue& value);
+
+// The options as one JSON object, sections nested; infinity and NaN are the texts "inf", "-inf", "nan".
+std::string to_json(const Fields& fields);
+// Sets what the JSON names; other options keep their values, so an older model's configuration can be read. Error(input).
+void from_json(const Fields& fields, std::string_view json);
+
+// The keys in which two configurations of one type differ; empty if they are equal. NaN equals NaN.
+std::vector<std::string> differences(const Fields& a, const Fields& b);
 
 }  // namespace steelyard
