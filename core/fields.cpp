@@ -69,12 +69,6 @@ const char* kind(const FieldValue& value) {
   return kKinds[value.index()];
 }
 
-const char* expected_kind(const Field& field) {
-  static constexpr const char* kKinds[] = {"true or false", "an integer", "an integer",
-                                           "a number",      "a string",   "a list of strings"};
-  return kKinds[field.target.index()];
-}
-
 bool is_utf8(const std::string& text) {
   try {
     quoted(text);
@@ -92,8 +86,14 @@ FieldValue Field::value() const {
                     target);
 }
 
+const char* Field::expected() const {
+  static constexpr const char* kKinds[] = {"true or false", "an integer", "an integer",
+                                           "a number",      "a string",   "a list of strings"};
+  return kKinds[target.index()];
+}
+
 void Field::set(const FieldValue& value) const {
-  const auto refuse = [&] { fail(Fault::usage, key, ": got ", kind(value), ", expected ", expected_kind(*this)); };
+  const auto refuse = [&] { fail(Fault::usage, key, ": got ", kind(value), ", expected ", expected()); };
   const auto check_text = [&](const std::string& text) {
     if (!is_utf8(text)) fail(Fault::usage, key, ": got a string that is not UTF-8, expected UTF-8");
   };
@@ -126,9 +126,9 @@ void Field::set_text(std::string_view text) const {
   const auto number = [&](auto n) {
     const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), n);
     if (error == std::errc::result_out_of_range)
-      fail(Fault::usage, key, ": got ", shown(text), ", expected ", expected_kind(*this), " within range");
+      fail(Fault::usage, key, ": got ", shown(text), ", expected ", expected(), " within range");
     if (error != std::errc() || end != text.data() + text.size())
-      fail(Fault::usage, key, ": got ", shown(text), ", expected ", expected_kind(*this));
+      fail(Fault::usage, key, ": got ", shown(text), ", expected ", expected());
     return n;
   };
   const auto from_text = Match{[&](const bool*) {
@@ -251,7 +251,7 @@ json parse_strictly(std::string_view text) {
 }
 
 FieldValue to_value(const json& given, const Field& field) {
-  const auto refuse = [&](const char* what) { fail(Fault::usage, field.key, ": got ", what, ", expected ", expected_kind(field)); };
+  const auto refuse = [&](const char* what) { fail(Fault::usage, field.key, ": got ", what, ", expected ", field.expected()); };
   if (given.is_boolean()) return given.get<bool>();
   if (given.is_number_unsigned() && given.get<uint64_t>() > INT64_MAX) refuse("an integer beyond 63 bits");
   if (given.is_number_integer()) return given.get<int64_t>();

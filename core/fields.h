@@ -49,8 +49,9 @@ struct Field {
   void set(const FieldValue& value) const;
   // From text as a person types it: true, 12, 0.5, any text; a list is separated by commas.
   void set_text(std::string_view text) const;
-  std::string section() const;  // "trainer"; empty at the top
-  std::string name() const;     // "learning_rate"
+  const char* expected() const;  // its type in words: "an integer"
+  std::string section() const;   // "trainer"; empty at the top
+  std::string name() const;      // "learning_rate"
 };
 
 struct Section {
@@ -72,11 +73,15 @@ class Fields {
     for (size_t i = 0; i < all_.size(); i++) all_[i].initial = defaults[i].initial;
   }
 
-  const std::vector<Field>& all() const { return all_; }              // as declared
-  const std::vector<Section>& sections() const { return sections_; }  // as declared, outer before inner
-  const Field* find(std::string_view key) const;                      // nullptr if there is none
-  const Field& at(std::string_view key) const;                        // Error(usage) names the nearest known key
+  const std::vector<Field>& all() const& { return all_; }              // as declared
+  const std::vector<Section>& sections() const& { return sections_; }  // as declared, outer before inner
+  const Field* find(std::string_view key) const;                       // nullptr if there is none
+  const Field& at(std::string_view key) const;                         // Error(usage) names the nearest known key
   bool is_section(std::string_view key) const;
+
+  // A loop over a temporary's options would run after its end.
+  const std::vector<Field>& all() const&& = delete;
+  const std::vector<Section>& sections() const&& = delete;
 
  private:
   struct Walk {
