@@ -1,0 +1,65 @@
+// A training set encoded once and mapped into memory ever after: texts as ragged columns of ids, numbers as
+// columns of floats, one entry per row. Training reads row i in any order at the price of a page that the
+// system keeps.
+//
+// The cache has a key, a fingerprint of everything it was made from (data files, options, vocabulary). One
+// with another key, of another format or damaged in any way is built again, never trusted: core/tensor_file.h
+// checks every bit when it opens the file, and the columns are checked to be columns. Next: data/batches.h,
+// which says in what order rows are read.
+#pragma once
+
+#include <cstdint>
+#include <filesystem>
+#include <functional>
+#include <map>
+#include <memory>
+#include <span>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "core/batch.h"
+#include "core/tensor_file.h"
+
+namespace steelyard {
+
+// The columns while they are being made, in memory: every column ends up with one entry per row.
+struct RowColumns {
+  struct Texts {
+    std::vector<int64_t> starts{0};
+    std::vector<int32_t> values;
+
+    void push_back(Ids ids) {
+      values.insert(values.end(), ids.begin(), ids.end());
+      starts.push_back(static_cast<int64_t>(values.size()));
+    }
+  };
+  std::map<std::string, Texts> texts;                 // "NAME/starts" and "NAME/values" in the file
+  std::map<std::string, std::vector<float>> numbers;  // "NAME" in the file
+};
+
+class RowCache {
+ public:
+  using Build = std::function<RowColumns()>;
+
+  // Opens the cache at this path if it is whole and has this key; otherwise calls `build`, writes its columns
+  // there (atomically) and opens that. Error(resources) if they cannot be written.
+  static RowCache open_or_build(const std::filesystem::path& path, const std::string& key,
+                                const Build& build);
+
+  int64_t rows() const { return rows_; }
+  bool built() const { return built_; }  // by this call, not found
+
+  // Views into the map, valid as long as the cache. Error(bug) if there is no such column.
+  Ragged<int32_t> ragged(std::string_view name) const;
+  std::span<const float> column(std::string_view name) const;
+
+ private:
+  explicit RowCache(std::unique_ptr<TensorFile> file);
+
+  std::unique_ptr<TensorFile> file_;
+  int64_t rows_ = 0;
+  bool built_ = false;
+};
+
+}  // namespace steelyard
