@@ -1,0 +1,112 @@
+// The market: a simulated shop, deterministic from its seed, so that everything can be tried without data.
+// What a model must discover is known: which words are synonyms, which are misspelt, what a shopper meant.
+// Nothing measured here says anything about a real shop.
+//
+// A product has a category (its head noun), a brand and one value of each kind of attribute its category
+// knows; its title says so in one of several patterns. A query is an intent (a category, perhaps a brand,
+// perhaps attributes) put into words: synonyms, plurals, either word order, misspellings. The relevance of a
+// product to an intent is
+//
+//   1     another family
+//   1.25  the same family, but a thing where an accessory is meant or the reverse: a phone case for "phone"
+//   1.5   the same family, another thing for a thing: a shower curtain for "shower head"
+//   3     the same category; less 0.75 if a brand is asked for and this is another, less 0.5 for each
+//   attribute
+//         asked for that it lacks, but never below 1.5
+//
+// and its label is the mean of three raters. A rater answers with one of the two whole grades around the true
+// relevance, such that his expectation is exact, or, with probability `careless`, with a grade drawn at
+// random.
+//
+// Why counting shared words does badly, as in real shops: accessories and neighbours share the head noun,
+// titles name what they fit, synonyms share nothing, and some candidates are chosen for the words they share.
+//
+// Later parts (Chinese queries, shoppers and their weeks, tasks in conflict) draw from streams of their own
+// and leave this one as it is. Next: market.cpp begins with the word lists.
+#pragma once
+
+#include <cstdint>
+#include <filesystem>
+#include <string>
+#include <vector>
+
+namespace steelyard {
+
+struct MarketConfig {
+  int64_t seed = 1;
+  int products = 3000;
+  int train_queries = 1500;
+  int dev_queries = 250;
+  int test_queries = 250;
+  int products_per_query = 8;
+  double misspelt = 0.12;
+  double careless = 0.05;
+
+  template <class F>
+  void fields(F&& f) {
+    f("seed", seed, "the market is a function of it and of the options here");
+    f("products", products, "products in the catalogue");
+    f("train_queries", train_queries, "different queries to train on");
+    f("dev_queries", dev_queries, "different queries to choose by, none of them in train");
+    f("test_queries", test_queries, "different queries to report on, in neither");
+    f("products_per_query", products_per_query, "judged products per query");
+    f("misspelt", misspelt, "share of the queries with a misspelt word");
+    f("careless", careless, "probability that a rater answers at random");
+  }
+};
+
+struct Product {
+  std::string id;
+  std::string title;
+  int category = 0;             // in Market::categories
+  int brand = 0;                // in Market::brands
+  std::vector<int> attributes;  // in Market::attributes, ascending
+  int64_t cents = 0;            // the price
+};
+
+// What a query means.
+struct Intent {
+  int category = 0;
+  int brand = -1;  // −1: any
+  std::vector<int> attributes;
+};
+
+struct Judgement {
+  int query = 0;         // in Market::queries
+  int product = 0;       // in Market::products
+  double truth = 0;      // by the definition above
+  double relevance = 0;  // the mean of three raters
+};
+
+struct WordPair {
+  std::string word, other;
+};
+
+struct Query {
+  std::string text;
+  Intent intent;
+};
+
+struct Market {
+  std::vector<std::string> categories, brands, attributes;  // names
+  std::vector<Product> products;
+  std::vector<Query> queries;  // of all parts, no text twice
+  std::vector<Judgement> train, dev, test;
+  std::vector<WordPair> misspellings;  // wrong, right: every one that queries may contain
+  std::vector<WordPair> synonyms;      // word, synonym: every one that titles and queries may contain
+};
+
+// Error(usage) if the options are out of range or ask for more different queries than there are.
+Market make_market(const MarketConfig& config);
+
+// The relevance of a product to an intent, before any rater.
+double true_relevance(const Product& product, const Intent& intent);
+
+// Makes the market and writes it into the folder, which is created if need be, as TSV files with headers:
+//   catalogue.tsv                     id, title, category, brand, price
+//   relevance_{train,dev,test}.tsv    query, product, title, relevance
+//   misspellings.tsv                  wrong, right
+//   synonyms.tsv                      word, synonym
+Market write_market(const std::filesystem::path& folder, const MarketConfig& config);
+
+}  // namespace steelyard
