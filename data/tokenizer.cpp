@@ -1,10 +1,10 @@
 #include "data/tokenizer.h"
 
-#include <utf8proc.h>
-
 #include <algorithm>
 #include <array>
 #include <utility>
+
+#include <utf8proc.h>
 
 #include "core/check.h"
 #include "data/utf8.h"
@@ -14,7 +14,7 @@ namespace {
 
 enum Kind : uint8_t { separator, letter, mark, digit, ideograph };
 
-// Unicode's stream-safe limit (UAX 15): no language stacks more, and a bound keeps the sorting of marks linear.
+// Unicode's stream-safe limit (UAX 15): no language stacks more, and a bound keeps sorting them linear.
 constexpr int kMostMarks = 30;
 
 constexpr int32_t kFractionSlash = 0x2044, kTradeMark = 0x2122, kServiceMark = 0x2120;
@@ -62,21 +62,21 @@ Kind kind_of(int32_t code) {
 
 constexpr bool between(int32_t code, char first, char last) { return code >= first && code <= last; }
 
-bool is_inch_sign(int32_t code) { return code == '"' || code == 0x201D; }                    // " ”
+bool is_inch_sign(int32_t code) { return code == '"' || code == 0x201D; }                     // " ”
 bool is_foot_sign(int32_t code) { return code == '\'' || code == 0x2019 || code == 0x2032; }  // ' ’ ′
 bool is_apostrophe(int32_t code) { return code == '\'' || code == 0x2019; }
 
-// What each unit is called after a number. `v` and `w` are here because 12v is never anything else; `a` is not,
-// because it is an article.
+// What each unit is called after a number. `v` and `w` are here because 12v is never anything else; `a` is
+// not, because it is an article.
 struct Unit {
   std::string_view written, name;
 };
 constexpr Unit kUnits[] = {
-    {"amps", "amp"},      {"ampere", "amp"},  {"amperes", "amp"}, {"cubic", "cu"},    {"feet", "ft"},
-    {"foot", "ft"},       {"gallon", "gal"},  {"gallons", "gal"}, {"inch", "in"},     {"inches", "in"},
-    {"kilogram", "kg"},   {"lbs", "lb"},      {"ounce", "oz"},    {"ounces", "oz"},   {"pound", "lb"},
-    {"pounds", "lb"},     {"quart", "qt"},    {"quarts", "qt"},   {"square", "sq"},   {"v", "volt"},
-    {"volts", "volt"},    {"w", "watt"},      {"watts", "watt"},  {"yard", "yd"},     {"yards", "yd"},
+    {"amps", "amp"},     {"ampere", "amp"}, {"amperes", "amp"}, {"cubic", "cu"},  {"feet", "ft"},
+    {"foot", "ft"},      {"gallon", "gal"}, {"gallons", "gal"}, {"inch", "in"},   {"inches", "in"},
+    {"kilogram", "kg"},  {"lbs", "lb"},     {"ounce", "oz"},    {"ounces", "oz"}, {"pound", "lb"},
+    {"pounds", "lb"},    {"quart", "qt"},   {"quarts", "qt"},   {"square", "sq"}, {"v", "volt"},
+    {"volts", "volt"},   {"w", "watt"},     {"watts", "watt"},  {"yard", "yd"},   {"yards", "yd"},
     {"kilograms", "kg"},
 };
 
@@ -86,8 +86,8 @@ class Ending {
   Ending(std::string& text, size_t begin) : text_(text), begin_(begin) {}
 
   // The plural. After Porter's step 1a and Harman's "s" stemmer (How Effective Is Suffixing?, 1991), with two
-  // differences: -es goes whole where English adds it whole (boxes, switches), and -ies becomes -y, because people
-  // read these words in explanations. Words of up to three letters (gas, bus) stay.
+  // differences: -es goes whole where English adds it whole (boxes, switches), and -ies becomes -y, because
+  // people read these words in explanations. Words of up to three letters (gas, bus) stay.
   void strip_plural() {
     if (size() < 4 || at(size() - 1) != 's') return;
     if (ends("sses") || ends("ches") || ends("shes") || ends("xes") || ends("zzes")) return cut(2);
@@ -96,8 +96,8 @@ class Ending {
     cut(1);
   }
 
-  // -ed and -ing: step 1b of M. F. Porter, An algorithm for suffix stripping, 1980. Step 1c (y → i) is left out, see
-  // above; in its place -ied becomes -y.
+  // -ed and -ing: step 1b of M. F. Porter, An algorithm for suffix stripping, 1980. Step 1c (y → i) is left
+  // out, see above; in its place -ied becomes -y.
   void strip_past_and_gerund() {
     if (ends("eed")) {
       if (measure(size() - 3) > 0) cut(1);
@@ -118,15 +118,17 @@ class Ending {
  private:
   size_t size() const { return text_.size() - begin_; }
   char at(size_t i) const { return text_[begin_ + i]; }
-  bool ends(std::string_view ending) const { return std::string_view(text_).substr(begin_).ends_with(ending); }
+  bool ends(std::string_view ending) const {
+    return std::string_view(text_).substr(begin_).ends_with(ending);
+  }
   void cut(size_t count) { text_.resize(text_.size() - count); }
   void replace(size_t count, std::string_view with) {
     cut(count);
     text_ += with;
   }
 
-  // y is a consonant at the start and after a vowel, a vowel after a consonant. Walks to the left at most over a run
-  // of y, which alternate.
+  // y is a consonant at the start and after a vowel, a vowel after a consonant. Walks to the left at most
+  // over a run of y, which alternate.
   bool is_consonant(size_t i) const {
     size_t run = 0;
     while (at(i) == 'y' && i > 0) --i, ++run;
@@ -226,7 +228,7 @@ class WordCutter {
     return ascii;
   }
 
-  // Appends in or ft where a sign for it stands directly behind a number, and returns the index after the sign.
+  // Appends in or ft where a sign for it stands at point i, behind a number, and returns the index after it.
   size_t append_unit_sign(size_t i) {
     const bool two = is_foot_sign(code(i)) && is_foot_sign(code(i + 1));  // '' and ″, which decomposes to ′′
     const bool inch = is_inch_sign(code(i)) || two;
@@ -250,9 +252,10 @@ class WordCutter {
     return false;
   }
 
-  // The index after a possessive 's at point i, or i if there is none: a letter after the s makes it another word.
+  // The index after a possessive 's at point i, or i if there is none: a letter after the s makes it none.
   size_t after_possessive(size_t i) const {
-    const bool found = is_apostrophe(code(i)) && code(i + 1) == 's' && kind(i + 2) != letter && kind(i + 2) != mark;
+    const bool found =
+        is_apostrophe(code(i)) && code(i + 1) == 's' && kind(i + 2) != letter && kind(i + 2) != mark;
     return found ? i + 2 : i;
   }
 
@@ -267,7 +270,9 @@ class WordCutter {
  private:
   int32_t code(size_t i) const { return i < points_.size() ? points_[i].code : ' '; }
 
-  void add(int32_t code, Kind kind, int64_t begin, int64_t end) { points_.push_back({code, kind, begin, end}); }
+  void add(int32_t code, Kind kind, int64_t begin, int64_t end) {
+    points_.push_back({code, kind, begin, end});
+  }
 
   void add_ascii(int32_t code, int64_t begin, int64_t end) {
     if (between(code, 'A', 'Z')) code += 'a' - 'A';
@@ -275,12 +280,13 @@ class WordCutter {
   }
 
   void add_decomposed(int32_t value, int64_t begin, int64_t end) {
-    constexpr auto kHow = static_cast<utf8proc_option_t>(UTF8PROC_COMPAT | UTF8PROC_DECOMPOSE |
-                                                         UTF8PROC_CASEFOLD | UTF8PROC_IGNORE | UTF8PROC_STABLE);
+    constexpr auto kHow = static_cast<utf8proc_option_t>(
+        UTF8PROC_COMPAT | UTF8PROC_DECOMPOSE | UTF8PROC_CASEFOLD | UTF8PROC_IGNORE | UTF8PROC_STABLE);
     std::array<int32_t, 64> parts;  // the longest decomposition in Unicode has 18
     int unused = 0;
     const auto count = utf8proc_decompose_char(value, parts.data(), parts.size(), kHow, &unused);
-    invariant(count >= 0 && count <= static_cast<utf8proc_ssize_t>(parts.size()), "decomposition of U+", value);
+    invariant(count >= 0 && count <= static_cast<utf8proc_ssize_t>(parts.size()), "decomposition of U+",
+              value);
     const auto last = parts.begin() + count;
     const bool fraction = std::find(parts.begin(), last, kFractionSlash) != last && count > 1;
     if (fraction) add(' ', separator, begin, end);
@@ -311,7 +317,8 @@ class WordCutter {
       codes.insert(codes.begin() + static_cast<std::ptrdiff_t>(to), code);
     }
     constexpr auto kHow = static_cast<utf8proc_option_t>(UTF8PROC_COMPOSE | UTF8PROC_STABLE);
-    const auto count = utf8proc_normalize_utf32(codes.data(), static_cast<utf8proc_ssize_t>(codes.size()), kHow);
+    const auto count =
+        utf8proc_normalize_utf32(codes.data(), static_cast<utf8proc_ssize_t>(codes.size()), kHow);
     invariant(count > 0, "composition: ", utf8proc_errmsg(count));
     for (utf8proc_ssize_t i = 0; i < count; ++i) append_utf8(text_, codes[static_cast<size_t>(i)]);
   }
@@ -338,7 +345,9 @@ class WordCutter {
 };
 
 Tokenizer::Tokenizer(const TokenizerConfig& config)
-    : stem_(config.stem == "english" ? Stem::english : config.stem == "plural" ? Stem::plural : Stem::none),
+    : stem_(config.stem == "english"  ? Stem::english
+            : config.stem == "plural" ? Stem::plural
+                                      : Stem::none),
       units_(config.units) {
   if (stem_ == Stem::none && config.stem != "none")
     fail(Fault::usage, "tokenizer.stem: got \"", config.stem, "\"; expected none, plural or english");

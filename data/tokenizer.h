@@ -1,16 +1,18 @@
-// Text into words: Unicode-aware, with light English on top. It is the same function for queries and products, in
-// training and in serving, so two spellings of one thing meet here or never. Next: vocabulary.h turns words into terms.
+// Text into words: Unicode-aware, with light English on top. It is the same function for queries and
+// products, in training and in serving, so two spellings of one thing meet here or never. Next: vocabulary.h
+// turns words into terms.
 //
 // What is done, in this order:
-//   1. Each character is decomposed, compatibility forms included, and case-folded; characters that Unicode calls
-//      ignorable (soft hyphen, joiners, variation selectors) vanish. ™ and ℠ separate instead of becoming the letters
-//      tm and sm. Each byte that is not UTF-8 separates.
-//   2. A word is a run of letters with their marks, or a number: digits with . or / between them, and commas that group
-//      thousands, which are dropped (1,000 → 1000). Letters and digits part: 12ft → 12 ft; a fraction is a number of
-//      its own: 1½ → 1 1/2. An ideograph or a kana is a word by itself. All else separates. A possessive 's falls away.
-//   3. Each word is put into canonical order and composed. Steps 1 to 3 are the NFKC_Casefold form, word by word.
-//   4. Units, if wished: directly after a number " and '' become in, ' becomes ft, and as the next word inches, feet,
-//      pounds … become in, ft, lb …
+//   1. Each character is decomposed, compatibility forms included, and case-folded; characters that Unicode
+//      calls ignorable (soft hyphen, joiners, variation selectors) vanish. ™ and ℠ separate, or else they
+//      would become the letters tm and sm. Each byte that is not UTF-8 separates.
+//   2. A word is a run of letters with their marks, or a number: digits with . or / between them, and commas
+//      that group thousands, which are dropped (1,000 → 1000). Letters and digits part: 12ft → 12 ft; a
+//      fraction is a number of its own: 1½ → 1 1/2. An ideograph or a kana is a word by itself. All else
+//      separates. A possessive 's falls away.
+//   3. Each word is put into canonical order and composed: NFKC_Casefold, word by word.
+//   4. Units, if wished: directly after a number " and '' become in, ' becomes ft; a next word inches, feet,
+//      pounds … becomes in, ft, lb …
 //   5. English endings, if wished; see `stem`.
 //
 // Tokenizing the normalised text again gives the same words, except that a stem may be stemmed further.
@@ -46,7 +48,7 @@ class Tokens {
   int64_t size() const { return static_cast<int64_t>(words_.size()); }
   bool empty() const { return words_.empty(); }
   std::string_view text() const { return text_; }  // the words, joined by single blanks
-  // Both source bounds ascend from word to word; words that come from one character (㎧ is "m" and "s") share them.
+  // Both source bounds ascend from word to word; words from one character (㎧ is "m" and "s") share them.
   const Word& word(int64_t i) const { return words_[static_cast<size_t>(i)]; }
   std::string_view operator[](int64_t i) const { return text().substr(begin_of(i), length_of(i)); }
 

@@ -1,6 +1,6 @@
-// UTF-8, strictly: no overlong forms, no surrogates, nothing above U+10FFFF. Two readers stand on it. The table reader
-// refuses a line that is not valid and names the place; the tokenizer, which must score whatever it is given, takes each
-// byte that is no part of a valid character for a separator. Next: tokenizer.h.
+// UTF-8, strictly: no overlong forms, no surrogates, nothing above U+10FFFF. Two readers stand on it. The
+// table reader refuses a line that is not valid and names the place; the tokenizer, which must score whatever
+// it is given, takes each byte that is no part of a valid character for a separator. Next: tokenizer.h.
 #pragma once
 
 #include <cstddef>

@@ -1,14 +1,14 @@
 #include "data/vocabulary.h"
 
-#define XXH_INLINE_ALL
-#include <xxhash.h>
-
 #include <algorithm>
 #include <bit>
 #include <cmath>
 #include <cstring>
 #include <limits>
 #include <utility>
+
+#define XXH_INLINE_ALL  // surfaces are short: a call would cost more than the hash
+#include <xxhash.h>
 
 #include "core/check.h"
 #include "data/utf8.h"
@@ -18,11 +18,13 @@ namespace {
 
 constexpr uint64_t kSeed = 0x5354'4545'4C59'4152;  // part of every model file: buckets depend on it
 
-uint64_t hash_of(std::string_view surface) { return XXH3_64bits_withSeed(surface.data(), surface.size(), kSeed); }
+uint64_t hash_of(std::string_view surface) {
+  return XXH3_64bits_withSeed(surface.data(), surface.size(), kSeed);
+}
 
 size_t at(int64_t i) { return static_cast<size_t>(i); }
 
-// The tables of a large vocabulary do not fit into the cache. Its lines are asked for this many look-ups ahead.
+// A large vocabulary's table does not fit into the cache: lines are asked for this many look-ups ahead.
 constexpr size_t kAhead = 8;
 
 const NamedArray& find(std::span<const NamedArray> arrays, std::string_view name) {
@@ -87,15 +89,18 @@ void Terms::read(const Tokens& tokens, const VocabularyConfig& config) {
     const auto end = static_cast<int64_t>(surfaces_.size());
     occurrences_.push_back({hash, static_cast<int64_t>(begin), end, static_cast<int32_t>(word), kind});
   };
-  const auto add = [&](TermKind kind, int64_t word, int64_t first, int64_t last) {  // bytes of the normalised text
+  // Bytes of the normalised text.
+  const auto add = [&](TermKind kind, int64_t word, int64_t first, int64_t last) {
     const size_t begin = surfaces_.size();
     surfaces_.append(tokens.text().substr(at(first), at(last - first)));
     close(kind, word, begin);
   };
-  const auto add_run = [&](TermKind kind, int64_t word, char bracket, int64_t first, int64_t count) {  // of characters
+  // Characters, in the brackets of their kind.
+  const auto add_run = [&](TermKind kind, int64_t word, char bracket, int64_t first, int64_t count) {
     const size_t begin = surfaces_.size();
     surfaces_.push_back(bracket);
-    surfaces_.append(characters_, at(starts_[at(first)]), at(starts_[at(first + count)] - starts_[at(first)]));
+    surfaces_.append(characters_, at(starts_[at(first)]),
+                     at(starts_[at(first + count)] - starts_[at(first)]));
     surfaces_.push_back(bracket);
     close(kind, word, begin);
   };
@@ -119,8 +124,8 @@ void Vocabulary::terms(const Tokens& tokens, Terms& out) const {
   out.read(tokens, config_);
   out.terms_.clear();
   out.first_.clear();
-  // The table of this text's terms is at most half full. Only the part that this text needs is cleared, so one long
-  // text does not slow the short ones that follow it.
+  // The table of this text's terms is at most half full. Only the part that this text needs is cleared, so
+  // one long text does not slow the short ones that follow it.
   const size_t in_use = std::bit_ceil(out.occurrences_.size() * 2 + 1);
   if (out.places_.size() < in_use) out.places_.resize(in_use);
   std::fill_n(out.places_.begin(), in_use, -1);
@@ -149,7 +154,8 @@ int32_t Vocabulary::id(std::string_view surface) const { return id(hash_of(surfa
 
 int32_t Vocabulary::id(uint64_t hash) const {
   const int32_t entry = slots_[find(hash)].id;
-  return entry >= 0 ? entry : entries() + static_cast<int32_t>(hash & static_cast<uint64_t>(config_.buckets - 1));
+  return entry >= 0 ? entry
+                    : entries() + static_cast<int32_t>(hash & static_cast<uint64_t>(config_.buckets - 1));
 }
 
 size_t Vocabulary::find(uint64_t hash) const {
@@ -209,18 +215,20 @@ Vocabulary Vocabulary::load(std::span<const NamedArray> arrays, const Vocabulary
     fail(Fault::input, kOffsets, ": got ", offsets.size(), " numbers; expected 1 … 2^30 + 1");
   const size_t entries = offsets.size() - 1;
   if (offsets[0] != 0 || offsets[entries] != static_cast<int64_t>(surfaces.size()))
-    fail(Fault::input, kOffsets, ": got ", offsets[0], " … ", offsets[entries], "; expected 0 … ", surfaces.size());
+    fail(Fault::input, kOffsets, ": got ", offsets[0], " … ", offsets[entries], "; expected 0 … ",
+         surfaces.size());
   for (size_t i = 0; i < entries; ++i)
     if (offsets[i] >= offsets[i + 1])
-      fail(Fault::input, kOffsets, ": entry ", i, " from ", offsets[i], " to ", offsets[i + 1], "; expected ascending");
+      fail(Fault::input, kOffsets, ": entry ", i, " from ", offsets[i], " to ", offsets[i + 1],
+           "; expected ascending");
   for (size_t i = 0; i < entries; ++i) {
     const std::string_view surface(reinterpret_cast<const char*>(surfaces.data()) + offsets[i],
                                    at(offsets[i + 1] - offsets[i]));
     if (!valid_utf8(surface)) fail(Fault::input, kSurfaces, ": entry ", i, " is not valid UTF-8");
   }
   if (frequencies.size() != entries + at(config.buckets))
-    fail(Fault::input, kFrequencies, ": got ", frequencies.size(), " numbers; expected ", entries, " entries + ",
-         config.buckets, " buckets");
+    fail(Fault::input, kFrequencies, ": got ", frequencies.size(), " numbers; expected ", entries,
+         " entries + ", config.buckets, " buckets");
   for (size_t i = 0; i < frequencies.size(); ++i)
     if (frequencies[i] < 0 || (i < entries && frequencies[i] > documents[0]))
       fail(Fault::input, kFrequencies, ": id ", i, " is in ", frequencies[i], " of ", documents[0], " texts");
@@ -316,8 +324,10 @@ Vocabulary VocabularyBuilder::finish() const {
     result.frequencies_[id] = kept[id]->texts;
   }
   for (const Count* count : rest) {
-    int32_t& sum = result.frequencies_[kept.size() + (count->hash & static_cast<uint64_t>(config_.buckets - 1))];
-    sum = static_cast<int32_t>(std::min<int64_t>(int64_t{sum} + count->texts, std::numeric_limits<int32_t>::max()));
+    const size_t bucket = count->hash & static_cast<uint64_t>(config_.buckets - 1);
+    int32_t& sum = result.frequencies_[kept.size() + bucket];
+    constexpr int64_t kGreatest = std::numeric_limits<int32_t>::max();
+    sum = static_cast<int32_t>(std::min(int64_t{sum} + count->texts, kGreatest));
   }
   invariant(result.index(), "vocabulary: two entries are the same");
   return result;

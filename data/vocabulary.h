@@ -1,18 +1,19 @@
 // Terms: what bags are made of. A text's terms are its words, its phrases (consecutive words) and the runs of
-// characters inside words and across them, so that a misspelling or a compound still shares something with its
-// correct form. Each term has an id and a surface, the text that people read:
+// characters inside words and across them, so that a misspelling or a compound still shares something with
+// its correct form. Each term has an id and a surface, the text that people read:
 //
 //   word     faucet           a word of the Tokens
 //   phrase   shower faucet    2 … word_ngrams words, one blank between
 //   subword  *fau*            subword_min … subword_max characters inside one longer word
 //   across   +rfauc+          `across` characters of the text written without blanks
 //
-// Words hold neither blanks nor * nor +, so surfaces of different kinds never meet. Characters are code points.
+// Words hold no blank, * or +, so surfaces of different kinds never meet. Characters are code points.
 //
-// Frequent terms have an entry of their own: id 0 … entries()−1. All others share `buckets` further ids by their hash,
-// so no word is ever unknown. Ids that exist never move: a vocabulary that grows gets its new entries behind the
-// buckets. A surface is known by its 64-bit hash alone: two with equal hashes would be one term, which among a billion
-// surfaces has a chance of a few per cent to happen once; comparing texts would cost a cache miss for every term.
+// Frequent terms have an entry of their own: id 0 … entries()−1. All others share `buckets` further ids by
+// their hash, so no word is ever unknown. Ids that exist never move: a vocabulary that grows gets its new
+// entries behind the buckets. A surface is known by its 64-bit hash alone: two with equal hashes would be one
+// term, which among a billion surfaces has a chance of a few per cent to happen once; comparing texts would
+// cost a cache miss for every term.
 //
 // Next: the .cpp for the table; nn/ for what the ids are good for.
 #pragma once
@@ -82,11 +83,11 @@ class Terms {
     TermKind kind;
   };
 
-  // Fills occurrences_ with all terms of the text, repetitions included, in the order that Vocabulary::terms promises.
+  // Fills occurrences_ with all terms of the text, repetitions included, in the order of Vocabulary::terms.
   void read(const Tokens& tokens, const VocabularyConfig& config);
   std::string_view surface(const Occurrence& occurrence) const {
-    return std::string_view(surfaces_)
-        .substr(static_cast<size_t>(occurrence.begin), static_cast<size_t>(occurrence.end - occurrence.begin));
+    return std::string_view(surfaces_).substr(static_cast<size_t>(occurrence.begin),
+                                              static_cast<size_t>(occurrence.end - occurrence.begin));
   }
 
   std::vector<Term> terms_;
@@ -104,15 +105,16 @@ class Terms {
 // Immutable, so any number of threads may share one, each with its own Terms.
 class Vocabulary {
  public:
-  // Strict: whatever the arrays hold, the result is an Error(input) that names the array, or a vocabulary whose
-  // arrays() are these. Allocates a small multiple of the arrays' size.
+  // Strict: whatever the arrays hold, the result is an Error(input) that names the array, or a vocabulary
+  // whose arrays() are these. Allocates a small multiple of the arrays' size.
   static Vocabulary load(std::span<const NamedArray> arrays, const VocabularyConfig& config);
   static Vocabulary load(const TensorFile& file, const VocabularyConfig& config);
-  std::vector<NamedArray> arrays() const;  // views, "vocabulary/…"; valid while this vocabulary lives, not moved
+  // Views named "vocabulary/…", valid while this vocabulary stays where it is.
+  std::vector<NamedArray> arrays() const;
 
-  // The distinct terms of a text in order of their first occurrence, where at each word come first the word, then its
-  // subwords, then the phrases and last the runs across that begin in it. Surfaces of a text that fall into one bucket
-  // are one term, with the first surface and the sum of the counts.
+  // The distinct terms of a text in order of their first occurrence, where at each word come first the word,
+  // then its subwords, then the phrases and last the runs across that begin in it. Surfaces of a text that
+  // fall into one bucket are one term, with the first surface and the sum of the counts.
   void terms(const Tokens& tokens, Terms& out) const;
 
   int32_t id(std::string_view surface) const;  // of the entry, or of the bucket
@@ -124,7 +126,7 @@ class Vocabulary {
   int64_t documents() const { return documents_; }  // N, texts seen in training
   // Texts that hold the term; for a bucket the sum over all that fell into it.
   int32_t document_frequency(int32_t id) const;
-  // log((N + 1) / (min(document frequency, N) + 1)) + 1, so at least 1, and log(N + 1) + 1 for what was never seen.
+  // log((N + 1) / (min(document frequency, N) + 1)) + 1: at least 1; log(N + 1) + 1 for what was never seen.
   double idf(int32_t id) const;
 
   // Of everything that decides a text's terms and their frequencies: options and content.
@@ -151,9 +153,9 @@ class Vocabulary {
   std::vector<Slot> slots_;
 };
 
-// Counts terms and makes a Vocabulary of them. What it counts is the hash of a surface; the surface itself is kept only
-// from the moment its count reaches min_count, so the many terms that occur once cost 24 bytes and no text. The result
-// depends on the texts, not on their order.
+// Counts terms and makes a Vocabulary of them. What it counts is the hash of a surface; the surface itself is
+// kept only from the moment its count reaches min_count, so the many terms that occur once cost 24 bytes and
+// no text. The result depends on the texts, not on their order.
 class VocabularyBuilder {
  public:
   explicit VocabularyBuilder(const VocabularyConfig& config);

@@ -1,5 +1,6 @@
-// How often the program has asked for heap memory, so that a test can promise "no allocation after warm-up" or "no more
-// than the file's size". Linking allocation_counter.cpp replaces the global operator new of the whole test program.
+// How often the program has asked for heap memory, so that a test can promise "no allocation after warm-up"
+// or "no more than the file's size". Linking allocation_counter.cpp replaces the global operator new of the
+// whole test program.
 #pragma once
 
 #include <cstdint>

@@ -32,10 +32,20 @@ std::vector<std::string> sources(const Tokens& tokens, std::string_view text) {
 
 // Bytes of every sort: ASCII that matters to the rules, multibyte characters whole and torn, plain noise.
 std::string random_text(std::mt19937_64& random, size_t pieces) {
-  static const std::array<std::string_view, 40> kPieces = {
-      "1", "23", "000", ",", ".", "/", "'", "\"", " ", "s", "'s", "ft", "inches", "cubic", "volts", "A", "Zoë",
-      "é", "e\u0301", "\u0301", "\u0323", "ß", "½", "²", "㎧", "㎏", "ﷺ", "水", "龙头", "が", "ｶﾞ", "한", "\u1112\u1161",
-      "™", "\u00AD", "″", "İ", "ﬁ", "\xE2\x82", "\xFF"};
+  static const std::array<std::string_view, 40> kPieces = {"1",       "23",     "000",
+                                                           ",",       ".",      "/",
+                                                           "'",       "\"",     " ",
+                                                           "s",       "'s",     "ft",
+                                                           "inches",  "cubic",  "volts",
+                                                           "A",       "Zoë",    "é",
+                                                           "e\u0301", "\u0301", "\u0323",
+                                                           "ß",       "½",      "²",
+                                                           "㎧",      "㎏",     "ﷺ",
+                                                           "水",      "龙头",   "が",
+                                                           "ｶﾞ",      "한",     "\u1112\u1161",
+                                                           "™",       "\u00AD", "″",
+                                                           "İ",       "ﬁ",      "\xE2\x82",
+                                                           "\xFF"};
   std::string text;
   for (size_t i = 0; i < pieces; ++i) {
     if (random() % 8 == 0)
@@ -52,13 +62,13 @@ TEST_CASE("utf8: what is valid and where it is not") {
   CHECK(valid_utf8(""));
   CHECK(valid_utf8("aé水🚿\U0010FFFF"));
   const std::pair<std::string_view, size_t> kInvalid[] = {
-      {"ab\x80", 2},             // a continuation without a beginning
-      {"\xC0\xAF", 0},           // overlong
-      {"\xE0\x9F\xBF", 0},       // overlong
-      {"é\xED\xA0\x80", 2},      // surrogate
-      {"\xF4\x90\x80\x80", 0},   // beyond U+10FFFF
-      {"\xF0\x8F\xBF\xBF", 0},   // overlong
-      {"x\xE6\xB0", 1},          // cut
+      {"ab\x80", 2},            // a continuation without a beginning
+      {"\xC0\xAF", 0},          // overlong
+      {"\xE0\x9F\xBF", 0},      // overlong
+      {"é\xED\xA0\x80", 2},     // surrogate
+      {"\xF4\x90\x80\x80", 0},  // beyond U+10FFFF
+      {"\xF0\x8F\xBF\xBF", 0},  // overlong
+      {"x\xE6\xB0", 1},         // cut
       {"\xF8\x88\x80\x80\x80", 0},
   };
   for (const auto& [text, expected] : kInvalid) {
@@ -82,7 +92,8 @@ TEST_CASE("utf8: every code point survives writing and reading") {
 TEST_CASE("tokenizer: words, numbers and what separates them") {
   CHECK(words("") == "");
   CHECK(words(" - ") == "");
-  CHECK(words("Delta Vero 1-Handle Shower-Only Faucet (Chrome)") == "delta vero 1 handle shower only faucet chrome");
+  CHECK(words("Delta Vero 1-Handle Shower-Only Faucet (Chrome)") ==
+        "delta vero 1 handle shower only faucet chrome");
   CHECK(words("12ft 2x4 R13") == "12 ft 2 x 4 r 13");
   CHECK(words("1.9 cu. ft.") == "1.9 cu ft");
   CHECK(words("1/2 1-1/2 1/2/3 5. /5") == "1/2 1 1/2 1/2/3 5 5");
@@ -96,14 +107,15 @@ TEST_CASE("tokenizer: Unicode") {
   CHECK(words("ＡＢＣ１２３ ﬁne Straße ΣΊΣΥΦΟΣ") == "abc 123 fine strasse σίσυφοσ");
   CHECK(words("ft² ㎏") == "ft 2 kg");
   CHECK(words("cafe\u0301 CAFÉ") == "café café");
-  CHECK(words("a\u0301\u0323") == words("a\u0323\u0301"));        // canonical order
+  CHECK(words("a\u0301\u0323") == words("a\u0323\u0301"));       // canonical order
   CHECK(words("fau\u00ADcet fau\u200Dcet") == "faucet faucet");  // soft hyphen, joiner
   CHECK(words("水龙头abc3米") == "水 龙 头 abc 3 米");
   CHECK(words("ガス ｶﾞｽ が") == "ガ ス ガ ス が");
   CHECK(words("\u1112\u1161\u11AB국어") == "한국어");  // jamo compose across letters
-  CHECK(words("١٢٣") == "١٢٣");                      // other digits are digits
-  CHECK(words("\u0301") == "");                      // a mark without a letter
-  CHECK(words("ab\xE2\x82 c\xFF" "d") == "ab c d");  // each invalid byte separates
+  CHECK(words("١٢٣") == "١٢٣");                        // other digits are digits
+  CHECK(words("\u0301") == "");                        // a mark without a letter
+  CHECK(words("ab\xE2\x82 c\xFF"
+              "d") == "ab c d");  // each invalid byte separates
   std::string stack = "a";
   for (int i = 0; i < 100; ++i) stack += "\u0323";
   CHECK(words(stack + "b").ends_with(" b"));  // thirty marks on a letter are enough
@@ -116,7 +128,8 @@ TEST_CASE("tokenizer: units behind a number") {
   CHECK(units("12v 60-Watts 15 amps 5 pounds 2 inch") == "12 volt 60 watt 15 amp 5 lb 2 in");
   CHECK(units("square feet of pounds \" '") == "square feet of pounds");  // no number before
   CHECK(units("the 50's 6'x9' rug") == "the 50 6 ft x 9 ft rug");
-  CHECK(units("5 ' 5' feet") == "5 5 ft feet");  // a sign stands directly behind; one unit per number
+  CHECK(units("2's inches") == "2 in");  // once lost its unit, and found it when normalised again
+  CHECK(units("5 ' 5' feet") == "5 5 ft feet");   // a sign stands directly behind; one unit per number
   CHECK(words("6' 5 feet 3\"") == "6 5 feet 3");  // off
 }
 
@@ -125,15 +138,19 @@ TEST_CASE("tokenizer: English endings") {
     CAPTURE(stem);
     CHECK(words(in, stem) == out);
   };
-  check_all("plural", "faucets boxes switches brushes glasses batteries ties hoses", "faucet box switch brush glass battery tie hose");
+  check_all("plural", "faucets boxes switches brushes glasses batteries ties hoses",
+            "faucet box switch brush glass battery tie hose");
   check_all("plural", "glass cactus chassis gas bus is", "glass cactus chassis gas bus is");
   check_all("plural", "mounted lighting", "mounted lighting");
-  check_all("english", "mounted lighting dimming insulated wiring buildings", "mount light dim insulate wire build");
-  check_all("english", "agreed feed bed string red dried tied filled", "agree feed bed string red dry tie fill");
+  check_all("english", "mounted lighting dimming insulated wiring buildings",
+            "mount light dim insulate wire build");
+  check_all("english", "agreed feed bed string red dried tied filled",
+            "agree feed bed string red dry tie fill");
   check_all("english", "employing buoyed yes cafés x", "employ buoy yes cafés x");
   check_all("none", "faucets mounted", "faucets mounted");
   CHECK(words("5 pounds of pounds", "english", true) == "5 lb of pound");
-  test::check_fails(Fault::usage, [] { Tokenizer({.stem = "german"}); }, "tokenizer.stem", "german", "english");
+  test::check_fails(
+      Fault::usage, [] { Tokenizer({.stem = "german"}); }, "tokenizer.stem", "german", "english");
 }
 
 TEST_CASE("tokenizer: each word knows its bytes in the source") {

@@ -35,11 +35,13 @@ std::vector<std::string> surfaces(const Terms& terms) {
 }
 
 std::vector<std::string> random_texts(uint64_t seed, int count) {
-  static const char* const kWords[] = {"shower", "faucet", "showers", "水", "龙", "1/2", "trim", "kit", "a", "faucets", "zzz", "é"};
+  static const char* const kWords[] = {"shower", "faucet", "showers", "水",      "龙",  "1/2",
+                                       "trim",   "kit",    "a",       "faucets", "zzz", "é"};
   std::mt19937_64 random(seed);
   std::vector<std::string> texts(static_cast<size_t>(count));
   for (auto& text : texts)
-    for (uint64_t i = random() % 9; i > 0; --i) text += std::string(kWords[random() % std::size(kWords)]) + " ";
+    for (uint64_t i = random() % 9; i > 0; --i)
+      text += std::string(kWords[random() % std::size(kWords)]) + " ";
   return texts;
 }
 
@@ -65,8 +67,9 @@ TEST_CASE("vocabulary: the terms of a text, in order, with kinds and counts") {
   const Vocabulary vocabulary = build({}, {.subword_max = 3});
   Terms terms;
   vocabulary.terms(tokenize("Tap tape TAP"), terms);
-  CHECK(surfaces(terms) == std::vector<std::string>{"tap", "tap tape", "+tapta+", "+aptap+", "+ptape+", "tape", "*tap*",
-                                                    "*ape*", "tape tap", "+tapet+", "+apeta+", "+petap+"});
+  CHECK(surfaces(terms) == std::vector<std::string>{"tap", "tap tape", "+tapta+", "+aptap+", "+ptape+",
+                                                    "tape", "*tap*", "*ape*", "tape tap", "+tapet+",
+                                                    "+apeta+", "+petap+"});
   CHECK(terms[0].count == 2);
   CHECK(terms[0].kind == TermKind::word);
   CHECK(terms[0].word == 0);
@@ -85,12 +88,15 @@ TEST_CASE("vocabulary: options switch kinds off, characters are code points") {
   CHECK(surfaces(terms) == std::vector<std::string>{"shower", "faucet"});
   build({}, {.word_ngrams = 3, .subword_max = 0, .across = 0}).terms(tokenize("a b c"), terms);
   CHECK(surfaces(terms) == std::vector<std::string>{"a", "a b", "a b c", "b", "b c", "c"});
-  build({}, {.word_ngrams = 1, .subword_min = 2, .subword_max = 3, .across = 3}).terms(tokenize("水é éàü"), terms);
-  CHECK(surfaces(terms) == std::vector<std::string>{"水", "+水éé+", "é", "+ééà+", "éàü", "*éà*", "*àü*", "+éàü+"});
+  build({}, {.word_ngrams = 1, .subword_min = 2, .subword_max = 3, .across = 3})
+      .terms(tokenize("水é éàü"), terms);
+  CHECK(surfaces(terms) ==
+        std::vector<std::string>{"水", "+水éé+", "é", "+ééà+", "éàü", "*éà*", "*àü*", "+éàü+"});
 }
 
 TEST_CASE("vocabulary: entries by document frequency, the rest into buckets") {
-  const VocabularyConfig config{.word_ngrams = 1, .subword_max = 0, .across = 0, .min_count = 2, .max_terms = 3, .buckets = 1};
+  const VocabularyConfig config{
+      .word_ngrams = 1, .subword_max = 0, .across = 0, .min_count = 2, .max_terms = 3, .buckets = 1};
   const Vocabulary v = build({"b a a", "c b a", "c d", "e d"}, config);
   REQUIRE(v.entries() == 3);  // a b c d are each in two texts; the cap drops d
   CHECK(v.surface(0) == "a");
@@ -104,8 +110,10 @@ TEST_CASE("vocabulary: entries by document frequency, the rest into buckets") {
   CHECK(v.id("d") == 3);
   CHECK(v.is_bucket(3));
   CHECK(v.idf(0) == doctest::Approx(std::log(5.0 / 3) + 1));
-  test::check_fails(Fault::bug, [&] { v.surface(3); }, "id 3");
-  test::check_fails(Fault::bug, [&] { v.idf(-1); }, "id -1");
+  test::check_fails(
+      Fault::bug, [&] { v.surface(3); }, "id 3");
+  test::check_fails(
+      Fault::bug, [&] { v.idf(-1); }, "id -1");
 
   Terms terms;  // one bucket: d and e are one term
   v.terms(tokenize("d a e d"), terms);
@@ -146,7 +154,8 @@ TEST_CASE("vocabulary: counts agree with a slow count over maps") {
       buckets[static_cast<size_t>(id - v.entries())] -= order[i].first;
     }
   }
-  for (int32_t b = 0; b < 8; ++b) CHECK(v.document_frequency(v.entries() + b) == buckets[static_cast<size_t>(b)]);
+  for (int32_t b = 0; b < 8; ++b)
+    CHECK(v.document_frequency(v.entries() + b) == buckets[static_cast<size_t>(b)]);
 }
 
 TEST_CASE("vocabulary: the order of the texts does not matter, everything else does") {
@@ -188,7 +197,8 @@ TEST_CASE("vocabulary: a bad array is refused by name") {
   const auto refused = [](auto spoil, const char* array, const char* why) {
     Arrays arrays;
     spoil(arrays);
-    test::check_fails(Fault::input, [&] { arrays.load(); }, array, why);
+    test::check_fails(
+        Fault::input, [&] { arrays.load(); }, array, why);
   };
   CHECK(Arrays().load().entries() == 3);
   const char* surfaces = "vocabulary/surfaces";
@@ -203,7 +213,8 @@ TEST_CASE("vocabulary: a bad array is refused by name") {
   refused([](Arrays& a) { a.offsets[1] = 2; }, offsets, "entry 1 from 2 to 2");
   refused([](Arrays& a) { a.offsets[1] = std::numeric_limits<int64_t>::max(); }, offsets, "ascending");
   refused([](Arrays& a) { a.offsets[1] = std::numeric_limits<int64_t>::min(); }, offsets, "ascending");
-  refused([](Arrays& a) { a.frequencies.pop_back(); }, frequencies, "got 4 numbers; expected 3 entries + 2 buckets");
+  refused([](Arrays& a) { a.frequencies.pop_back(); }, frequencies,
+          "got 4 numbers; expected 3 entries + 2 buckets");
   refused([](Arrays& a) { a.frequencies[4] = -1; }, frequencies, "id 4");
   refused([](Arrays& a) { a.frequencies[0] = 4; }, frequencies, "in 4 of 3 texts");
   refused([](Arrays& a) { a.documents[0] = -1; }, documents, "not negative");
@@ -214,18 +225,22 @@ TEST_CASE("vocabulary: a bad array is refused by name") {
     auto views = arrays.views();
     const std::string name = views[missing].name;
     views.erase(views.begin() + static_cast<std::ptrdiff_t>(missing));
-    test::check_fails(Fault::input, [&] { Vocabulary::load(views, {.buckets = 2}); }, name, "missing");
+    test::check_fails(
+        Fault::input, [&] { Vocabulary::load(views, {.buckets = 2}); }, name, "missing");
   }
   auto views = arrays.views();
   views[1].shape = {2, 2};
-  test::check_fails(Fault::input, [&] { Vocabulary::load(views, {.buckets = 2}); }, offsets, "2 dimensions");
+  test::check_fails(
+      Fault::input, [&] { Vocabulary::load(views, {.buckets = 2}); }, offsets, "2 dimensions");
   views[1] = NamedArray::of<int32_t>(offsets, arrays.frequencies);
-  test::check_fails(Fault::input, [&] { Vocabulary::load(views, {.buckets = 2}); }, offsets);
+  test::check_fails(
+      Fault::input, [&] { Vocabulary::load(views, {.buckets = 2}); }, offsets);
 }
 
 TEST_CASE("vocabulary: a bad option is refused by name") {
   const auto refused = [](const VocabularyConfig& config, const char* option) {
-    test::check_fails(Fault::usage, [&] { VocabularyBuilder builder(config); }, option);
+    test::check_fails(
+        Fault::usage, [&] { VocabularyBuilder builder(config); }, option);
   };
   refused({.word_ngrams = 0}, "vocabulary.word_ngrams");
   refused({.subword_min = 0}, "vocabulary.subword_min");
@@ -245,13 +260,15 @@ TEST_CASE("vocabulary: loading allocates a small multiple of the arrays") {
     arrays.offsets.push_back(static_cast<int64_t>(arrays.surfaces.size()));
   }
   arrays.frequencies.resize(50'002);
-  const auto bytes = static_cast<int64_t>(arrays.surfaces.size() + arrays.offsets.size() * 8 + arrays.frequencies.size() * 4);
+  const auto bytes = static_cast<int64_t>(arrays.surfaces.size() + arrays.offsets.size() * 8 +
+                                          arrays.frequencies.size() * 4);
   const int64_t before = test::allocated_bytes();
   CHECK(arrays.load().entries() == 50'000);
   CHECK(test::allocated_bytes() - before < 5 * bytes);
 
   const int64_t calm = test::allocated_bytes();  // a claim of many buckets alone allocates nothing
-  test::check_fails(Fault::input, [&] { Vocabulary::load(arrays.views(), {.buckets = 1 << 29}); }, "buckets");
+  test::check_fails(
+      Fault::input, [&] { Vocabulary::load(arrays.views(), {.buckets = 1 << 29}); }, "buckets");
   CHECK(test::allocated_bytes() - calm < 10'000);
 }
 

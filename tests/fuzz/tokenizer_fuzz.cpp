@@ -1,6 +1,7 @@
-// Arbitrary bytes through the tokenizer. The first byte chooses the options, the second where to cut for the last
-// property. Checked: spans tile the normalised text, source ranges ascend inside the source, the result is UTF-8,
-// reuse of the buffers leaves no trace, normalising again changes nothing, and a line break parts texts completely.
+// Arbitrary bytes through the tokenizer. The first byte chooses the options, the second where to cut for the
+// last property. Checked: spans tile the normalised text, source ranges ascend inside the source, the result
+// is UTF-8, reuse of the buffers leaves no trace, normalising again changes nothing, and a line break parts
+// texts completely.
 #include <cstddef>
 #include <cstdint>
 #include <string>
@@ -15,8 +16,8 @@ using namespace steelyard;
 extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   if (size < 2) return 0;
   static const Tokenizer tokenizers[] = {
-      Tokenizer({.stem = "none", .units = false}),   Tokenizer({.stem = "none", .units = true}),
-      Tokenizer({.stem = "plural", .units = false}), Tokenizer({.stem = "plural", .units = true}),
+      Tokenizer({.stem = "none", .units = false}),    Tokenizer({.stem = "none", .units = true}),
+      Tokenizer({.stem = "plural", .units = false}),  Tokenizer({.stem = "plural", .units = true}),
       Tokenizer({.stem = "english", .units = false}), Tokenizer({.stem = "english", .units = true})};
   const int option = data[0] % 6;
   const bool units = option % 2, stem = option >= 2;
@@ -44,8 +45,8 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
 
   if (!stem) {
     tokenizer.tokenize(fresh.text(), other);
-    invariant(other.text() == fresh.text() && other.size() == fresh.size(), "not idempotent: ", fresh.text(), " → ",
-              other.text());
+    invariant(other.text() == fresh.text() && other.size() == fresh.size(), "not idempotent: ", fresh.text(),
+              " → ", other.text());
   }
   if (!units) {
     const size_t cut = data[1] % (text.size() + 1);

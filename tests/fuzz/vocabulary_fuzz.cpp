@@ -1,7 +1,7 @@
-// Two ways into a vocabulary. Even first byte: the input is a training corpus, one text per line; what is built from it
-// must find its own entries, give each text consistent terms, and survive writing and loading. Odd first byte: the
-// input is the four arrays of a vocabulary file; they are refused with Error(input), or what is loaded must give back
-// the same arrays and find each entry under its surface.
+// Two ways into a vocabulary. Even first byte: the input is a training corpus, one text per line; what is
+// built from it must find its own entries, give each text consistent terms, and survive writing and loading.
+// Odd first byte: the input is the four arrays of a vocabulary file; they are refused with Error(input), or
+// what is loaded must give back the same arrays and find each entry under its surface.
 #include <algorithm>
 #include <cstddef>
 #include <cstdint>
@@ -41,10 +41,10 @@ void check_terms(const Vocabulary& v, const Tokens& tokens, const Terms& terms) 
     invariant(v.id(surface) == term.id && valid_utf8(surface), "surface of term ", i);
     invariant(v.is_bucket(term.id) || v.surface(term.id) == surface, "entry of term ", i);
     const bool bracketed = surface.front() == '*' || surface.front() == '+';
-    const TermKind kind = surface.front() == '*'                            ? TermKind::subword
-                          : surface.front() == '+'                          ? TermKind::across
+    const TermKind kind = surface.front() == '*'                        ? TermKind::subword
+                          : surface.front() == '+'                      ? TermKind::across
                           : surface.find(' ') != std::string_view::npos ? TermKind::phrase
-                                                                            : TermKind::word;
+                                                                        : TermKind::word;
     invariant(kind == term.kind && (!bracketed || surface.back() == surface.front()), "kind of term ", i);
     word = term.word;
     if (kind == TermKind::word) ++words;
@@ -93,8 +93,9 @@ void fuzz_corpus(std::string_view text, uint8_t options) {
   }
 }
 
-// Layout: options, entries, buckets (as a power), bytes of surfaces; then documents, frequencies, offsets, all one
-// byte each and widened (255 stands for −1, 254 for the greatest value), so that the fuzzer can reach valid ones.
+// Layout: options, entries, buckets (as a power), bytes of surfaces; then documents, frequencies, offsets,
+// all one byte each and widened (255 stands for −1, 254 for the greatest value), so that the fuzzer can reach
+// valid ones.
 void fuzz_arrays(const uint8_t* data, size_t size) {
   if (size < 5) return;
   size_t at = 4;
@@ -120,7 +121,8 @@ void fuzz_arrays(const uint8_t* data, size_t size) {
     for (size_t i = 0; const NamedArray& array : v.arrays()) {
       const NamedArray& given = arrays[i++];
       const auto bytes = static_cast<size_t>(array.size() * width(array.type));
-      invariant(array.name == given.name && array.type == given.type && array.shape == given.shape, "array ", i);
+      invariant(array.name == given.name && array.type == given.type && array.shape == given.shape, "array ",
+                i);
       invariant(bytes == 0 || std::memcmp(array.data, given.data, bytes) == 0, "content of array ", i);
     }
   } catch (const Error& error) {
