@@ -128,7 +128,7 @@ TEST_CASE("tokenizer: units behind a number") {
   CHECK(units("12v 60-Watts 15 amps 5 pounds 2 inch") == "12 volt 60 watt 15 amp 5 lb 2 in");
   CHECK(units("square feet of pounds \" '") == "square feet of pounds");  // no number before
   CHECK(units("the 50's 6'x9' rug") == "the 50 6 ft x 9 ft rug");
-  CHECK(units("2's inches") == "2 in");  // once lost its unit, and found it when normalised again
+  CHECK(units("2's inches") == "2 in");           // once lost its unit, and found it when normalised again
   CHECK(units("5 ' 5' feet") == "5 5 ft feet");   // a sign stands directly behind; one unit per number
   CHECK(words("6' 5 feet 3\"") == "6 5 feet 3");  // off
 }
