@@ -54,7 +54,7 @@ class Backend {
   virtual void sum_groups(Tensor x, const RowIndex& index, Tensor y) = 0;
   virtual void scatter_add(Tensor x, Ids rows, Tensor y) = 0;                   // y[rows[i]] += x[i], rows distinct
 
-  // Bag of rows: y[i] = Σ_j w[j] · table[ids[j]] over the positions j of segment i; w empty: 1. `owner[j]` is j's segment.
+  // Bag of rows: y[i] = Σ_j w[j] · table[ids[j]] over the positions j of segment i; w empty: 1. `owner[j]` is j's segment, or −1.
   virtual void bag(Tensor table, Ids ids, Tensor w, const Segments& segments, Tensor y) = 0;
   // dvalues[i] += Σ_j w[j] · dy[owner[j]] over the positions j that read index.rows[i];  dw[j] += ⟨table[ids[j]], dy[owner[j]]⟩
   virtual void bag_grad(Tensor table, const RowIndex& index, Tensor w, Ids owner, Tensor dy, Tensor dvalues, Tensor dw) = 0;

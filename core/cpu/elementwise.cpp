@@ -65,7 +65,7 @@ void CpuBackend::weighted_sum_grad(real scale, Tensor w, Tensor dy, Tensor dx) {
 }
 
 double CpuBackend::sum_squares(Tensor x) {
-  return sum_lanes(x.size(), [&](auto i) { return i.load(x.data).square(); });
+  return sum_lanes(x.size(), [&](auto i) { return Lane(i.load(x.data).square()); });
 }
 
 }  // namespace steelyard

@@ -63,7 +63,10 @@ void add_to(Place place, real* y, const Lane& value) {
 template <class F>
 double sum_lanes(int64_t n, F&& f) {
   Eigen::Array<double, kLane, 1> sums = Eigen::Array<double, kLane, 1>::Zero();
-  for_lanes(n, [&](auto place) { sums += Lane(f(place)).template cast<double>(); });
+  for_lanes(n, [&](auto place) {
+    static_assert(std::is_same_v<decltype(f(place)), Lane>, "an expression would refer to lanes that are gone");
+    sums += f(place).template cast<double>();
+  });
   return sums.sum();
 }
 

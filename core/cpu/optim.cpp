@@ -53,7 +53,7 @@ void CpuBackend::row_adagrad(const AdagradStep& step, Tensor w, Tensor sum, Ids 
     const real* gradient = g.data + static_cast<int64_t>(i) * cols;
     real* weights = w.data + rows[i] * cols;
     real& state = sum.data[rows[i]];
-    state += static_cast<real>(sum_lanes(cols, [&](auto k) { return k.load(gradient).square(); }) /
+    state += static_cast<real>(sum_lanes(cols, [&](auto k) { return Lane(k.load(gradient).square()); }) /
                                static_cast<double>(cols));
     const real rate = step.rate / (std::sqrt(state) + step.epsilon);
     for_lanes(cols, [&](auto k) {

@@ -101,11 +101,12 @@ void CpuBackend::bag_grad(Tensor table, const RowIndex& index, Tensor w, Ids own
   for (size_t i = 0; i < index.rows.size(); ++i)
     for (int32_t k = index.starts[i]; k < index.starts[i + 1]; ++k) {
       const int32_t j = index.order[at(k)];
+      if (owner[at(j)] < 0) continue;
       add_scaled(w.empty() ? 1 : w.data[j], row(dy, owner[at(j)]), row_of(dvalues, static_cast<int64_t>(i)), cols);
     }
   if (dw.empty()) return;
   for (int64_t j = 0; j < dw.size(); ++j)
-    dw.data[j] += dot(row(table, index.ids[at(j)]), row(dy, owner[at(j)]), cols);
+    if (owner[at(j)] >= 0) dw.data[j] += dot(row(table, index.ids[at(j)]), row(dy, owner[at(j)]), cols);
 }
 
 void CpuBackend::segment_sum(Tensor x, const Segments& segments, Tensor y) {
