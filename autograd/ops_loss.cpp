@@ -48,7 +48,9 @@ Var weighted_mean(Var x, Tensor w) {
   check(w.size() == x.size(), "weighted_mean: ", w.shape, " weights for ", x.shape());
   double total = 0;
   for (int64_t i = 0; i < w.size(); ++i) total += w.data[i];
-  return scaled_sum("weighted_mean", x, w, total > 0 ? static_cast<real>(1 / total) : real(0));
+  const Tensor weights = x.tape->alloc(w.shape);
+  x.backend().upload(w.data, weights.data, sizeof(real) * static_cast<size_t>(w.size()));
+  return scaled_sum("weighted_mean", x, weights, total > 0 ? static_cast<real>(1 / total) : real(0));
 }
 
 }  // namespace steelyard

@@ -1,5 +1,7 @@
 // Look-ups in tables, segments and softmax. A table is no Var: its gradient is a list of touched rows that goes straight
 // to the Gradients of the backward pass.
+#include <algorithm>
+
 #include "autograd/ops.h"
 #include "core/backend.h"
 
@@ -17,11 +19,16 @@ void read_table(const char* op, const Parameter& table, const RowIndex& index) {
   table.touch(index.rows.empty() ? index.ids : index.rows);
 }
 
-// owner[j] is the segment of position j.
+// owner[j] is the segment of position j, −1 if it is in none.
 Ids owners(Tape& tape, const Segments& segments, int64_t positions) {
   const std::span<int32_t> owner = tape.array<int32_t>(positions);
+  std::fill(owner.begin(), owner.end(), -1);
   for (size_t i = 0; i < segments.begins.size(); ++i)
-    for (int32_t j = segments.begins[i]; j < segments.ends[i]; ++j) owner[static_cast<size_t>(j)] = static_cast<int32_t>(i);
+    for (int32_t j = segments.begins[i]; j < segments.ends[i]; ++j) {
+      int32_t& segment = owner[static_cast<size_t>(j)];
+      check(segment < 0, "bag: position ", j, " is in two segments");
+      segment = static_cast<int32_t>(i);
+    }
   return tape.upload(owner);
 }
 

@@ -56,6 +56,7 @@ Tensor Tape::grad(int32_t index) {
 
 void Tape::backward(Var loss, Gradients& into, real scale) {
   check(mode_ == Mode::train, "backward: the tape is in Mode::score");
+  check(loss.tape == this, "backward: a Var of another tape");
   check(loss.size() == 1, "backward: the loss has shape ", loss.shape(), "; expected one element");
   if (!loss.needs_grad()) return;  // it depends on no parameter
   temporary_.reset();

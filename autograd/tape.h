@@ -57,7 +57,10 @@ class Tape {
   Var record(const char* op, Tensor value, std::span<const Var> inputs, F backward, bool reads_table = false) {
     static_assert(std::is_trivially_destructible_v<F>, "a closure's captures must be trivially destructible");
     bool needs = reads_table;
-    for (const Var& input : inputs) needs = input.needs_grad() || needs;
+    for (const Var& input : inputs) {
+      check(input.tape == this, op, ": a Var of another tape");
+      needs = input.needs_grad() || needs;
+    }
     if (mode_ == Mode::score || !needs) return append({.op = op, .value = value});
     void* place = closures_.allocate(sizeof(F));
     return append({.op = op,
