@@ -4,8 +4,9 @@
 #include <charconv>
 #include <cmath>
 #include <limits>
-#include <nlohmann/json.hpp>
 #include <set>
+
+#include <nlohmann/json.hpp>
 
 namespace steelyard {
 
@@ -65,7 +66,8 @@ template <class... Cases>
 Match(Cases...) -> Match<Cases...>;
 
 const char* kind(const FieldValue& value) {
-  static constexpr const char* kKinds[] = {"a boolean", "an integer", "a number", "a string", "a list of strings"};
+  static constexpr const char* kKinds[] = {"a boolean", "an integer", "a number", "a string",
+                                           "a list of strings"};
   return kKinds[value.index()];
 }
 
@@ -97,28 +99,28 @@ void Field::set(const FieldValue& value) const {
   const auto check_text = [&](const std::string& text) {
     if (!is_utf8(text)) fail(Fault::usage, key, ": got a string that is not UTF-8, expected UTF-8");
   };
-  const auto assign = Match{
-      [&](int* x, int64_t n) {
-        if (n < std::numeric_limits<int>::min() || n > std::numeric_limits<int>::max())
-          fail(Fault::usage, key, ": got ", n, ", expected an integer from ", std::numeric_limits<int>::min(), " to ",
-               std::numeric_limits<int>::max());
-        *x = static_cast<int>(n);
-      },
-      [&](double* x, int64_t n) { *x = static_cast<double>(n); },
-      [&](std::string* x, const std::string& s) {
-        check_text(s);
-        *x = s;
-      },
-      [&](std::vector<std::string>* x, const std::vector<std::string>& list) {
-        for (const std::string& s : list) check_text(s);
-        *x = list;
-      },
-      [&]<class T, class U>(T* x, const U& other) {
-        if constexpr (std::is_same_v<T, U>)
-          *x = other;
-        else
-          refuse();
-      }};
+  const auto assign =
+      Match{[&](int* x, int64_t n) {
+              if (n < std::numeric_limits<int>::min() || n > std::numeric_limits<int>::max())
+                fail(Fault::usage, key, ": got ", n, ", expected an integer from ",
+                     std::numeric_limits<int>::min(), " to ", std::numeric_limits<int>::max());
+              *x = static_cast<int>(n);
+            },
+            [&](double* x, int64_t n) { *x = static_cast<double>(n); },
+            [&](std::string* x, const std::string& s) {
+              check_text(s);
+              *x = s;
+            },
+            [&](std::vector<std::string>* x, const std::vector<std::string>& list) {
+              for (const std::string& s : list) check_text(s);
+              *x = list;
+            },
+            [&]<class T, class U>(T* x, const U& other) {
+              if constexpr (std::is_same_v<T, U>)
+                *x = other;
+              else
+                refuse();
+            }};
   std::visit(assign, target, value);
 }
 
@@ -160,12 +162,14 @@ std::string Field::section() const {
 std::string Field::name() const { return std::string(last_name(key)); }
 
 const Field* Fields::find(std::string_view key) const {
-  const auto found = std::find_if(all_.begin(), all_.end(), [&](const Field& field) { return field.key == key; });
+  const auto found =
+      std::find_if(all_.begin(), all_.end(), [&](const Field& field) { return field.key == key; });
   return found == all_.end() ? nullptr : &*found;
 }
 
 bool Fields::is_section(std::string_view key) const {
-  return std::any_of(sections_.begin(), sections_.end(), [&](const Section& section) { return section.key == key; });
+  return std::any_of(sections_.begin(), sections_.end(),
+                     [&](const Section& section) { return section.key == key; });
 }
 
 const Field& Fields::at(std::string_view key) const {
@@ -201,12 +205,12 @@ void Fields::check_new(const std::string& key) const {
 
 std::string to_text(const FieldValue& value) {
   return std::visit(Match{[](bool x) -> std::string { return x ? "true" : "false"; },
-                          [](int64_t x) { return std::to_string(x); },
-                          [](double x) { return to_text(x); },
+                          [](int64_t x) { return std::to_string(x); }, [](double x) { return to_text(x); },
                           [](const std::string& x) { return quoted(x); },
                           [](const std::vector<std::string>& list) {
                             std::string result = "[";
-                            for (const std::string& x : list) result += (&x == list.data() ? "" : ", ") + quoted(x);
+                            for (const std::string& x : list)
+                              result += (&x == list.data() ? "" : ", ") + quoted(x);
                             return result + "]";
                           }},
                     value);
@@ -251,7 +255,9 @@ json parse_strictly(std::string_view text) {
 }
 
 FieldValue to_value(const json& given, const Field& field) {
-  const auto refuse = [&](const char* what) { fail(Fault::usage, field.key, ": got ", what, ", expected ", field.expected()); };
+  const auto refuse = [&](const char* what) {
+    fail(Fault::usage, field.key, ": got ", what, ", expected ", field.expected());
+  };
   if (given.is_boolean()) return given.get<bool>();
   if (given.is_number_unsigned() && given.get<uint64_t>() > INT64_MAX) refuse("an integer beyond 63 bits");
   if (given.is_number_integer()) return given.get<int64_t>();

@@ -8,11 +8,13 @@
 //     }
 //   };
 //
-// Everything else walks these declarations: reading TOML, `--set key=value`, help, the copy inside a model file. A field
-// is a bool, an int, an int64_t, a double, a string, a vector of strings, or a struct with fields of its own (a section).
+// Everything else walks these declarations: reading TOML, `--set key=value`, help, the copy inside a model
+// file. A field is a bool, an int, an int64_t, a double, a string, a vector of strings, or a struct with
+// fields of its own (a section).
 //
-// `Fields` is such a walk as a list: dotted keys, pointers to the values, defaults, help. Whoever works with options
-// takes a `const Fields&`, to which any configuration converts, and needs no template. Next: tools/config.h.
+// `Fields` is such a walk as a list: dotted keys, pointers to the values, defaults, help. Whoever works with
+// options takes a `const Fields&`, to which any configuration converts, and needs no template.
+// Next: tools/config.h.
 #pragma once
 
 #include <concepts>
@@ -33,7 +35,9 @@ struct AnyVisitor {
 };
 
 template <class T>
-concept HasFields = requires(T& t) { t.fields(AnyVisitor{}); };
+concept HasFields = requires(T& t) {
+  t.fields(AnyVisitor{});
+};
 
 using FieldValue = std::variant<bool, int64_t, double, std::string, std::vector<std::string>>;
 
@@ -45,7 +49,7 @@ struct Field {
   FieldValue initial;  // what a new configuration has
 
   FieldValue value() const;
-  // Error(usage) "KEY: got …, expected …" if the type or the range does not fit. A whole number is a double too.
+  // Error(usage) "KEY: got …, expected …" if type or range do not fit. A whole number is a double too.
   void set(const FieldValue& value) const;
   // From text as a person types it: true, 12, 0.5, any text; a list is separated by commas.
   void set_text(std::string_view text) const;
@@ -76,7 +80,7 @@ class Fields {
   const std::vector<Field>& all() const& { return all_; }              // as declared
   const std::vector<Section>& sections() const& { return sections_; }  // as declared, outer before inner
   const Field* find(std::string_view key) const;                       // nullptr if there is none
-  const Field& at(std::string_view key) const;                         // Error(usage) names the nearest known key
+  const Field& at(std::string_view key) const;  // Error(usage) names the nearest known key
   bool is_section(std::string_view key) const;
 
   // A loop over a temporary's options would run after its end.
@@ -107,13 +111,13 @@ class Fields {
   std::vector<Section> sections_;
 };
 
-// A value as TOML writes it; JSON writes it the same way, except for infinity and NaN. Doubles are the shortest text
-// that reads back to the same bits.
+// A value as TOML writes it; JSON writes it the same way, except for infinity and NaN. Doubles are the
+// shortest text that reads back to the same bits.
 std::string to_text(const FieldValue& value);
 
 // The options as one JSON object, sections nested; infinity and NaN are the texts "inf", "-inf", "nan".
 std::string to_json(const Fields& fields);
-// Sets what the JSON names; other options keep their values, so an older model's configuration can be read. Error(input).
+// Sets what the JSON names; other options keep their values, as an older model needs it. Error(input).
 void from_json(const Fields& fields, std::string_view json);
 
 // The keys in which two configurations of one type differ; empty if they are equal. NaN equals NaN.

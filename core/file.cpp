@@ -1,15 +1,15 @@
 #include "core/file.h"
 
-#include <fcntl.h>
-#include <sys/mman.h>
-#include <sys/stat.h>
-#include <unistd.h>
-
 #include <atomic>
 #include <cerrno>
 #include <cstdio>
 #include <string>
 #include <system_error>
+
+#include <fcntl.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+#include <unistd.h>
 
 namespace steelyard {
 
@@ -68,8 +68,8 @@ class OpenFile {
       refuse("its folder cannot be flushed to disk");
   }
 
-  // The number is free after close, whatever it returns; closing again could hit another thread's file. EINTR is
-  // harmless here because the bytes have been flushed before.
+  // The number is free after close, whatever it returns; closing again could hit another thread's file. EINTR
+  // is harmless here because the bytes have been flushed before.
   void close() {
     if (file_calls().close(std::exchange(file_, -1)) == -1 && errno != EINTR) refuse("cannot be closed");
   }

@@ -1,9 +1,7 @@
-// Whole files: read by memory map, written so that a reader sees the old content or the new one and never a part.
-// Everything that Steelyard keeps (models, training states, caches, exports) goes through these two. What the bytes
-// mean is said elsewhere; next: core/tensor_file.h.
+// Whole files: read by memory map, written so that a reader sees the old content or the new one and never a
+// part. Everything that Steelyard keeps (models, training states, caches, exports) goes through these two.
+// What the bytes mean is said elsewhere; next: core/tensor_file.h.
 #pragma once
-
-#include <sys/types.h>
 
 #include <cstddef>
 #include <filesystem>
@@ -12,16 +10,19 @@
 #include <string_view>
 #include <utility>
 
+#include <sys/types.h>
+
 #include "core/check.h"
 
 namespace steelyard {
 
-// A file as bytes, mapped for reading. A file that is replaced while it is open stays as it was; one that another
-// program shortens in place cannot be protected (the system kills the reader), which is why we never write in place.
+// A file as bytes, mapped for reading. A file that is replaced while it is open stays as it was; one that
+// another program shortens in place cannot be protected (the system kills the reader), which is why we never
+// write in place.
 class MappedFile {
  public:
   MappedFile() = default;
-  explicit MappedFile(std::filesystem::path path);  // Error(input): missing, unreadable, or not a regular file
+  explicit MappedFile(std::filesystem::path path);  // Error(input): missing, unreadable, no regular file
   ~MappedFile();
   MappedFile(MappedFile&& other) noexcept
       : path_(std::move(other.path_)), bytes_(std::exchange(other.bytes_, {})) {}
@@ -43,17 +44,17 @@ class MappedFile {
 // Appends bytes to the file being written. Not buffered: hand over large pieces.
 using Append = std::function<void(std::span<const std::byte>)>;
 
-// Writes a temporary file beside PATH, flushes it, renames it to PATH and flushes the folder. Whatever fails, and
-// wherever the process is killed, PATH holds its old content or the whole new one. Error(resources) if the disk
-// refuses; an exception of `content` passes through; either way the temporary file is removed.
+// Writes a temporary file beside PATH, flushes it, renames it to PATH and flushes the folder. Whatever fails,
+// and wherever the process is killed, PATH holds its old content or the whole new one. Error(resources) if
+// the disk refuses; an exception of `content` passes through; either way the temporary file is removed.
 void write_atomically(const std::filesystem::path& path, const std::function<void(const Append&)>& content);
 void write_atomically(const std::filesystem::path& path, std::string_view content);
 
-// Removes the temporary files that killed writers of PATH left behind. For the one process that owns the folder.
+// Removes the temporary files that killed writers of PATH left behind. For the one owner of the folder.
 void remove_leftovers(const std::filesystem::path& path);
 
-// The system calls of `write_atomically`, in one table so that tests can make each of them fail, stop short or be the
-// moment of a kill.
+// The system calls of `write_atomically`, in one table so that tests can make each of them fail, stop short
+// or be the moment of a kill.
 struct FileCalls {
   int (*open)(const char* path, int flags, mode_t mode);
   ssize_t (*write)(int file, const void* bytes, size_t count);

@@ -1,13 +1,13 @@
 #include "core/tensor_file.h"
 
-#include <xxhash.h>
-
 #include <algorithm>
 #include <array>
 #include <bit>
 #include <cstring>
-#include <nlohmann/json.hpp>
 #include <optional>
+
+#include <nlohmann/json.hpp>
+#include <xxhash.h>
 
 namespace steelyard {
 
@@ -28,7 +28,8 @@ const std::string kNoDigits(16, '0');
 std::string checksum(const void* bytes, size_t size) {
   uint64_t hash = XXH3_64bits(bytes, size);
   std::string digits = kNoDigits;
-  for (auto digit = digits.rbegin(); digit != digits.rend(); ++digit, hash >>= 4) *digit = "0123456789abcdef"[hash & 15];
+  for (auto digit = digits.rbegin(); digit != digits.rend(); ++digit, hash >>= 4)
+    *digit = "0123456789abcdef"[hash & 15];
   return digits;
 }
 
@@ -57,8 +58,8 @@ std::optional<int64_t> elements(const NamedArray& array) {
   return n;
 }
 
-// Where the digits of the header's own checksum stand. The text is found once at most, because quotes within JSON
-// strings are escaped and a second key of this name is refused. Nothing if there is no such text.
+// Where the digits of the header's own checksum stand. The text is found once at most, because quotes within
+// JSON strings are escaped and a second key of this name is refused. Nothing if there is no such text.
 std::optional<size_t> own_digits(std::string_view header) {
   const std::string before = "\"" + kChecksum + kHeaderName + "\":\"";
   const size_t at = header.find(before);
@@ -73,9 +74,9 @@ std::string own_checksum(std::string_view header, size_t digits) {
   return checksum(zeroed.data(), zeroed.size());
 }
 
-// Understands the header while it is being parsed, so that nothing is stored that does not belong there: no tree of
-// values, no unknown keys, no depth beyond the format's. Every array must begin where the one before ended, which
-// excludes holes, overlaps and another order at once. nlohmann's names for the events.
+// Understands the header while it is being parsed, so that nothing is stored that does not belong there: no
+// tree of values, no unknown keys, no depth beyond the format's. Every array must begin where the one before
+// ended, which excludes holes, overlaps and another order at once. nlohmann's names for the events.
 class HeaderReader : public nlohmann::json_sax<json> {
  public:
   HeaderReader(const std::string& path, std::span<const std::byte> data, Metadata& metadata,
@@ -89,7 +90,8 @@ class HeaderReader : public nlohmann::json_sax<json> {
       if (std::exchange(has_metadata_, true)) reject("\"__metadata__\" is given twice; expected once");
       place_ = Place::metadata;
     } else if (place_ == Place::file) {
-      if (key_.empty() || key_ == kHeaderName) reject("an array is named ", shown(key_), "; expected another name");
+      if (key_.empty() || key_ == kHeaderName)
+        reject("an array is named ", shown(key_), "; expected another name");
       if (!places_.emplace(key_, arrays_.size()).second)
         reject("array ", shown(key_), " is given twice; expected unique names");
       arrays_.push_back({.name = key_, .type = ElementType::u8, .shape = {}, .data = nullptr});
@@ -113,7 +115,8 @@ class HeaderReader : public nlohmann::json_sax<json> {
       metadata_.emplace(key_, value);
     } else if (place_ == Place::array && key_ == "dtype") {
       once(has_type_);
-      const auto type = std::find_if(kTypes.begin(), kTypes.end(), [&](ElementType t) { return value == name(t); });
+      const auto type =
+          std::find_if(kTypes.begin(), kTypes.end(), [&](ElementType t) { return value == name(t); });
       if (type == kTypes.end())
         reject(where(), ": unknown type ", shown(value), "; expected F64, I64, F32, I32 or U8");
       arrays_.back().type = *type;
@@ -144,7 +147,8 @@ class HeaderReader : public nlohmann::json_sax<json> {
         reject(where(), ": more than ", kMaxSizes, " sizes; expected ", kMaxSizes, " at most");
       arrays_.back().shape.push_back(static_cast<int64_t>(value));
     } else if (place_ == Place::offsets) {
-      if (offsets_count_ == offsets_.size()) reject(where(), ": more than two offsets; expected [begin, end]");
+      if (offsets_count_ == offsets_.size())
+        reject(where(), ": more than two offsets; expected [begin, end]");
       offsets_[offsets_count_++] = value;
     } else {
       unexpected("a number");
@@ -199,11 +203,19 @@ class HeaderReader : public nlohmann::json_sax<json> {
     switch (place_) {
       case Place::start:
       case Place::file:
-      case Place::end: expected = "an object"; break;
-      case Place::metadata: expected = "a text"; break;
-      case Place::array: expected = "\"dtype\", \"shape\" and \"data_offsets\" only"; break;
+      case Place::end:
+        expected = "an object";
+        break;
+      case Place::metadata:
+        expected = "a text";
+        break;
+      case Place::array:
+        expected = "\"dtype\", \"shape\" and \"data_offsets\" only";
+        break;
       case Place::shape:
-      case Place::offsets: expected = "whole numbers from 0 on"; break;
+      case Place::offsets:
+        expected = "whole numbers from 0 on";
+        break;
     }
     const std::string at = place_ == Place::array ? " at " + shown(key_) : "";
     reject(where(), ": ", what, at, "; expected ", expected);
@@ -225,7 +237,8 @@ class HeaderReader : public nlohmann::json_sax<json> {
     if (end < begin || end - begin != bytes)
       reject(where(), ": lies from ", begin, " to ", end, "; expected ", bytes, " bytes by type and shape");
     if (end > data_.size())
-      reject(where(), ": ends at ", end, "; expected ", data_.size(), " at most, the bytes that the file has");
+      reject(where(), ": ends at ", end, "; expected ", data_.size(),
+             " at most, the bytes that the file has");
     if (arrays_.size() > 1 && arrays_[arrays_.size() - 2].type > array.type)
       reject(where(), ": ", name(array.type), " after ", name(arrays_[arrays_.size() - 2].type),
              "; expected the order F64, I64, F32, I32, U8");
@@ -252,11 +265,16 @@ class HeaderReader : public nlohmann::json_sax<json> {
 
 const char* name(ElementType type) {
   switch (type) {
-    case ElementType::f64: return "F64";
-    case ElementType::i64: return "I64";
-    case ElementType::f32: return "F32";
-    case ElementType::i32: return "I32";
-    case ElementType::u8: return "U8";
+    case ElementType::f64:
+      return "F64";
+    case ElementType::i64:
+      return "I64";
+    case ElementType::f32:
+      return "F32";
+    case ElementType::i32:
+      return "I32";
+    case ElementType::u8:
+      return "U8";
   }
   return "?";
 }
@@ -264,10 +282,13 @@ const char* name(ElementType type) {
 int64_t width(ElementType type) {
   switch (type) {
     case ElementType::f64:
-    case ElementType::i64: return 8;
+    case ElementType::i64:
+      return 8;
     case ElementType::f32:
-    case ElementType::i32: return 4;
-    case ElementType::u8: return 1;
+    case ElementType::i32:
+      return 4;
+    case ElementType::u8:
+      return 1;
   }
   return 0;
 }
@@ -280,22 +301,25 @@ int64_t NamedArray::size() const {
 
 void NamedArray::check_type(ElementType expected) const {
   if (type != expected)
-    fail(Fault::input, "array ", shown(name), " is ", steelyard::name(type), "; expected ", steelyard::name(expected));
+    fail(Fault::input, "array ", shown(name), " is ", steelyard::name(type), "; expected ",
+         steelyard::name(expected));
 }
 
-void write_tensor_file(const std::filesystem::path& path, std::vector<NamedArray> arrays, const Metadata& metadata) {
+void write_tensor_file(const std::filesystem::path& path, std::vector<NamedArray> arrays,
+                       const Metadata& metadata) {
   std::stable_sort(arrays.begin(), arrays.end(),
                    [](const NamedArray& a, const NamedArray& b) { return a.type < b.type; });
 
   Metadata described = metadata;
   for (const auto& [key, value] : metadata)
-    check(!key.starts_with(kChecksum), "tensor file: metadata ", shown(key), "; expected no key of a checksum");
+    check(!key.starts_with(kChecksum), "tensor file: metadata ", shown(key),
+          "; expected no key of a checksum");
   described[kChecksum + kHeaderName] = kNoDigits;
   for (const NamedArray& array : arrays) {
     check(!array.name.empty() && array.name != kMetadata && array.name != kHeaderName,
           "tensor file: an array is named ", shown(array.name), "; expected another name");
-    check(array.shape.size() <= kMaxSizes, "tensor file: array ", shown(array.name), " has ", array.shape.size(),
-          " sizes; expected ", kMaxSizes, " at most");
+    check(array.shape.size() <= kMaxSizes, "tensor file: array ", shown(array.name), " has ",
+          array.shape.size(), " sizes; expected ", kMaxSizes, " at most");
     check(array.data || array.size() == 0, "tensor file: array ", shown(array.name), " has no data");
     check(described.emplace(kChecksum + array.name, checksum(array)).second, "tensor file: array ",
           shown(array.name), " is given twice; expected unique names");
@@ -313,8 +337,8 @@ void write_tensor_file(const std::filesystem::path& path, std::vector<NamedArray
     int64_t begin = 0;
     for (const NamedArray& array : arrays) {
       const int64_t end = begin + array.size() * width(array.type);
-      header += text(",", quoted(array.name), ":{\"dtype\":\"", name(array.type), "\",\"shape\":",
-                     json(array.shape).dump(), ",\"data_offsets\":[", begin, ",", end, "]}");
+      header += text(",", quoted(array.name), ":{\"dtype\":\"", name(array.type),
+                     "\",\"shape\":", json(array.shape).dump(), ",\"data_offsets\":[", begin, ",", end, "]}");
       begin = end;
     }
     header += "}";
@@ -333,13 +357,15 @@ void write_tensor_file(const std::filesystem::path& path, std::vector<NamedArray
     append(std::as_bytes(std::span(&length, 1)));
     append(std::as_bytes(std::span(header)));
     for (const NamedArray& array : arrays)
-      append({static_cast<const std::byte*>(array.data), static_cast<size_t>(array.size() * width(array.type))});
+      append(
+          {static_cast<const std::byte*>(array.data), static_cast<size_t>(array.size() * width(array.type))});
   });
 }
 
 TensorFile::TensorFile(const std::filesystem::path& path) : path_(path), file_(path) { parse(file_.bytes()); }
 
-TensorFile::TensorFile(std::span<const std::byte> bytes, std::filesystem::path path) : path_(std::move(path)) {
+TensorFile::TensorFile(std::span<const std::byte> bytes, std::filesystem::path path)
+    : path_(std::move(path)) {
   check(reinterpret_cast<uintptr_t>(bytes.data()) % sizeof(double) == 0,
         "tensor file: bytes in memory at an odd address; expected a multiple of ", sizeof(double));
   parse(bytes);
@@ -357,7 +383,8 @@ void TensorFile::parse(std::span<const std::byte> bytes) {
   if (length > static_cast<uint64_t>(kMaxHeader))
     reject("a header of ", length, " bytes; expected a tensor file, with ", kMaxHeader, " at most");
   if (length > bytes.size())
-    reject("a header of ", length, " bytes; expected ", bytes.size(), " at most, the bytes that the file has");
+    reject("a header of ", length, " bytes; expected ", bytes.size(),
+           " at most, the bytes that the file has");
   if ((sizeof length + length) % kAlignment != 0)
     reject("the data begin at byte ", sizeof length + length, "; expected a multiple of ", kAlignment);
 
@@ -371,16 +398,18 @@ void TensorFile::parse(std::span<const std::byte> bytes) {
   if (reader.end() != data.size())
     reject("the arrays end at ", reader.end(), "; expected ", data.size(), ", the end of the data");
 
-  // Every array has a checksum of its own, and every checksum belongs to an array: what is taken out here may not be
-  // missing, and nothing of this kind may be left.
+  // Every array has a checksum of its own, and every checksum belongs to an array: what is taken out here may
+  // not be missing, and nothing of this kind may be left.
   const auto take = [&](const std::string& name) {
     const auto found = metadata_.find(kChecksum + name);
-    if (found == metadata_.end()) reject("no checksum of ", shown(name), "; expected a file written by Steelyard");
+    if (found == metadata_.end())
+      reject("no checksum of ", shown(name), "; expected a file written by Steelyard");
     return metadata_.extract(found);
   };
   const auto compare = [&](const std::string& name, const std::string& given, const std::string& right) {
     if (given != right)
-      reject("the checksum of ", shown(name), " is ", right, "; expected ", shown(given), ": the file is damaged");
+      reject("the checksum of ", shown(name), " is ", right, "; expected ", shown(given),
+             ": the file is damaged");
   };
   const auto given = take(kHeaderName);
   const auto digits = own_digits(header);
@@ -395,7 +424,8 @@ void TensorFile::parse(std::span<const std::byte> bytes) {
 
 const std::string& TensorFile::metadata(const std::string& key) const {
   const auto found = metadata_.find(key);
-  if (found == metadata_.end()) fail(Fault::input, path_.string(), ": no metadata ", shown(key), "; expected it");
+  if (found == metadata_.end())
+    fail(Fault::input, path_.string(), ": no metadata ", shown(key), "; expected it");
   return found->second;
 }
 

@@ -1,16 +1,17 @@
 // Named arrays and text metadata in one file of safetensors layout: a model, a training state, a row cache.
 //
 //   8 bytes  length of the header, little-endian
-//   header   JSON: {"__metadata__": {text: text}, NAME: {"dtype", "shape", "data_offsets": [begin, end]}, …}, padded
-//            with blanks so that the data begin at a multiple of 64
+//   header   JSON: {"__metadata__": {text: text}, NAME: {"dtype", "shape", "data_offsets": [begin, end]}, …}
+//            padded with blanks so that the data begin at a multiple of 64
 //   data     the arrays back to back, little-endian, without holes, widest element type first
 //
-// `__metadata__` also holds "xxh3:NAME" for every array and "xxh3:header" for the header itself (computed with its own
-// sixteen digits zeroed), so every flipped bit and every cut is found when the file is opened. Written atomically and
-// read by memory map (core/file.h): opening allocates no more than the header needs, whatever the header says.
+// `__metadata__` also holds "xxh3:NAME" for every array and "xxh3:header" for the header itself (computed
+// with its own sixteen digits zeroed), so every flipped bit and every cut is found when the file is opened.
+// Written atomically and read by memory map (core/file.h): opening allocates no more than the header needs,
+// whatever the header says.
 //
-// Why a limit for the header: parsing multiplies it, and opening promises to stay below the file's size + 64 MiB.
-// Whatever is large (a vocabulary, an item table) is an array of bytes, not metadata.
+// Why a limit for the header: parsing multiplies it, and opening promises to stay below the file's size + 64
+// MiB. Whatever is large (a vocabulary, an item table) is an array of bytes, not metadata.
 #pragma once
 
 #include <cstddef>
@@ -32,15 +33,25 @@ enum class ElementType { f64, i64, f32, i32, u8 };  // widest first: the order o
 template <class T>
 constexpr ElementType element_type();
 template <>
-constexpr ElementType element_type<double>() { return ElementType::f64; }
+constexpr ElementType element_type<double>() {
+  return ElementType::f64;
+}
 template <>
-constexpr ElementType element_type<int64_t>() { return ElementType::i64; }
+constexpr ElementType element_type<int64_t>() {
+  return ElementType::i64;
+}
 template <>
-constexpr ElementType element_type<float>() { return ElementType::f32; }
+constexpr ElementType element_type<float>() {
+  return ElementType::f32;
+}
 template <>
-constexpr ElementType element_type<int32_t>() { return ElementType::i32; }
+constexpr ElementType element_type<int32_t>() {
+  return ElementType::i32;
+}
 template <>
-constexpr ElementType element_type<uint8_t>() { return ElementType::u8; }
+constexpr ElementType element_type<uint8_t>() {
+  return ElementType::u8;
+}
 
 const char* name(ElementType type);  // "F64" "I64" "F32" "I32" "U8"
 int64_t width(ElementType type);     // bytes per element
@@ -72,17 +83,18 @@ using Metadata = std::map<std::string, std::string>;  // keys beginning with "xx
 constexpr int64_t kMaxHeader = 2 << 20;  // bytes
 constexpr size_t kMaxSizes = 8;          // numbers in a shape
 
-// Atomic: PATH holds the old content or the whole new one, whatever happens. Equal input gives equal bytes; arrays of
-// one type keep their order. Names are UTF-8, unique, and neither "__metadata__" nor "header". Error(resources) if the
-// disk refuses.
-void write_tensor_file(const std::filesystem::path& path, std::vector<NamedArray> arrays, const Metadata& metadata);
+// Atomic: PATH holds the old content or the whole new one, whatever happens. Equal input gives equal bytes;
+// arrays of one type keep their order. Names are UTF-8, unique, and neither "__metadata__" nor "header".
+// Error(resources) if the disk refuses.
+void write_tensor_file(const std::filesystem::path& path, std::vector<NamedArray> arrays,
+                       const Metadata& metadata);
 
-// An open file, verified completely by the constructor; Error(input) names what is wrong. Movable, not copyable; the
-// arrays are views and stay valid in the object that is moved to.
+// An open file, verified completely by the constructor; Error(input) names what is wrong. Movable, not
+// copyable; the arrays are views and stay valid in the object that is moved to.
 class TensorFile {
  public:
   explicit TensorFile(const std::filesystem::path& path);
-  // The content of a file that is already in memory, at a multiple of 8, and stays there. `path` is for messages.
+  // The content of a file in memory, at a multiple of 8, where it must stay. `path` is for messages.
   TensorFile(std::span<const std::byte> bytes, std::filesystem::path path);
 
   const std::filesystem::path& path() const { return path_; }

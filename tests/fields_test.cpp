@@ -67,12 +67,14 @@ template <class... Parts>
 void check_refused(const char* key, const FieldValue& value, const Parts&... parts) {
   Settings settings;
   Settings untouched;
-  check_fails(Fault::usage, [&] { set(settings, key, value); }, parts...);
+  check_fails(
+      Fault::usage, [&] { set(settings, key, value); }, parts...);
   CHECK(differences(settings, untouched).empty());
 }
 
 std::string random_text(std::mt19937& random) {
-  const std::vector<std::string> pieces = {"a", "\"", "\\", "\n", "\t", "\x01", "\x7f", "字", "🛒", " ", "#", "'", "]", "="};
+  const std::vector<std::string> pieces = {"a",  "\"",   "\\", "\n", "\t", "\x01", "\x7f",
+                                           "字", "🛒", " ",  "#",  "'",  "]",    "="};
   std::string text;
   for (uint32_t n = random() % 8; n > 0; n--) text += pieces[random() % pieces.size()];
   return text;
@@ -98,7 +100,8 @@ TEST_CASE("fields: keys, values, defaults and help, as declared") {
   settings.trainer.epochs = 9;
   const Fields fields = settings;
   std::string listed;
-  for (const Field& field : fields.all()) listed += text(field.key, "=", to_text(field.value()), " (", to_text(field.initial), ") ");
+  for (const Field& field : fields.all())
+    listed += text(field.key, "=", to_text(field.value()), " (", to_text(field.initial), ") ");
   CHECK(listed ==
         "stem=true (true) seed=1 (1) trainer.epochs=9 (5) trainer.learning_rate=0.001 (0.001) "
         "device=\"cpu\" (\"cpu\") columns=[\"query\", \"title\"] ([\"query\", \"title\"]) ");
@@ -134,7 +137,8 @@ TEST_CASE("fields: typed values are set") {
 TEST_CASE("fields: what does not fit is refused by key and changes nothing") {
   check_refused("trainer.epochs", std::string("3"), "trainer.epochs: got a string, expected an integer");
   check_refused("trainer.epochs", 3.0, "trainer.epochs: got a number, expected an integer");
-  check_refused("trainer.epochs", int64_t{1} << 31, "got 2147483648, expected an integer from -2147483648 to 2147483647");
+  check_refused("trainer.epochs", int64_t{1} << 31,
+                "got 2147483648, expected an integer from -2147483648 to 2147483647");
   check_refused("trainer.epochs", -(int64_t{1} << 31) - 1, "got -2147483649");
   check_refused("seed", true, "seed: got a boolean, expected an integer");
   check_refused("stem", int64_t{1}, "stem: got an integer, expected true or false");
@@ -157,9 +161,11 @@ TEST_CASE("fields: an unknown key names the nearest known one") {
   check_refused("trainer", 1.0, "trainer: got a value, expected a section");
   Settings settings;
   const std::string endless(10'000'000, 'x');
-  check_fails(Fault::usage, [&] { Fields(settings).at(endless); }, "unknown key \"xxxx", "did you mean");
+  check_fails(
+      Fault::usage, [&] { Fields(settings).at(endless); }, "unknown key \"xxxx", "did you mean");
   None none;
-  check_fails(Fault::usage, [&] { Fields(none).at("x"); }, "there are no keys");
+  check_fails(
+      Fault::usage, [&] { Fields(none).at("x"); }, "there are no keys");
 }
 
 TEST_CASE("fields: text as a person types it") {
@@ -179,10 +185,12 @@ TEST_CASE("fields: text as a person types it") {
   CHECK(settings.columns.empty());
 
   const auto refused = [&](const char* key, const char* text, const char* part) {
-    check_fails(Fault::usage, [&] { fields.at(key).set_text(text); }, key, part);
+    check_fails(
+        Fault::usage, [&] { fields.at(key).set_text(text); }, key, part);
   };
   refused("stem", "yes", ": got \"yes\", expected true or false");
-  for (const char* wrong : {"", " 1", "1 ", "1.5", "0x10", "one", "+1"}) refused("seed", wrong, "expected an integer");
+  for (const char* wrong : {"", " 1", "1 ", "1.5", "0x10", "one", "+1"})
+    refused("seed", wrong, "expected an integer");
   refused("seed", "9223372036854775808", "expected an integer within range");
   refused("trainer.epochs", "2147483648", "expected an integer from");
   refused("trainer.learning_rate", "1e999", "expected a number within range");
@@ -204,8 +212,9 @@ TEST_CASE("fields: values print to the shortest text that reads back") {
 TEST_CASE("fields: JSON and back is the same configuration, for any values") {
   std::mt19937 random(7);
   Settings plain;
-  CHECK(to_json(plain) ==
-        R"({"stem":true,"seed":1,"trainer":{"epochs":5,"learning_rate":0.001},"device":"cpu","columns":["query","title"]})");
+  CHECK(
+      to_json(plain) ==
+      R"({"stem":true,"seed":1,"trainer":{"epochs":5,"learning_rate":0.001},"device":"cpu","columns":["query","title"]})");
   for (int round = 0; round < 20'000; round++) {
     Settings settings = random_settings(random);
     const std::string json = to_json(settings);
@@ -226,7 +235,8 @@ TEST_CASE("fields: differences") {
   a = b;
   CHECK(differences(a, b).empty());
   Trainer other;
-  check_fails(Fault::bug, [&] { differences(a, other); }, "different types");
+  check_fails(
+      Fault::bug, [&] { differences(a, other); }, "different types");
 }
 
 TEST_CASE("fields: JSON of an older model keeps the other options; anything strange is refused") {
@@ -238,7 +248,8 @@ TEST_CASE("fields: JSON of an older model keeps the other options; anything stra
 
   const auto refused = [&](const std::string& json, const char* part) {
     CAPTURE(json);
-    check_fails(Fault::input, [&] { from_json(settings, json); }, "configuration: ", part);
+    check_fails(
+        Fault::input, [&] { from_json(settings, json); }, "configuration: ", part);
   };
   refused("", "no JSON");
   refused("{", "no JSON");
@@ -258,12 +269,15 @@ TEST_CASE("fields: JSON of an older model keeps the other options; anything stra
   refused(R"({"seed":9223372036854775808})", "beyond 63 bits");
   refused(R"({"trainer":{"epochs":2147483648}})", "trainer.epochs: got 2147483648");
   refused(R"({"columns":["a",1]})", "columns: got a list of other things");
-  refused(R"({"trainer":{"learning_rate":"fast"}})", "trainer.learning_rate: got a string, expected a number");
+  refused(R"({"trainer":{"learning_rate":"fast"}})",
+          "trainer.learning_rate: got a string, expected a number");
 }
 
 TEST_CASE("fields: wrong declarations are our own fault") {
   Twice twice;
-  check_fails(Fault::bug, [&] { Fields fields(twice); }, "option \"a\" is declared twice");
+  check_fails(
+      Fault::bug, [&] { Fields fields(twice); }, "option \"a\" is declared twice");
   Blank blank;
-  check_fails(Fault::bug, [&] { Fields fields(blank); }, "an option is named \"a b\"");
+  check_fails(
+      Fault::bug, [&] { Fields fields(blank); }, "an option is named \"a b\"");
 }

@@ -1,16 +1,16 @@
 // Atomic writing under every failure that a disk can report, at every call, and under kills (core/file.h).
 #include "core/file.h"
 
+#include <cerrno>
+#include <csignal>
+#include <string>
+#include <vector>
+
 #include <fcntl.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
-
-#include <cerrno>
-#include <csignal>
-#include <string>
-#include <vector>
 
 #include "tests/support.h"
 
@@ -20,8 +20,8 @@ using steelyard::test::TempDir;
 
 namespace {
 
-// What happens at one call of the table. The calls are counted over all entries, so that "call number n" walks
-// through every step of a save.
+// What happens at one call of the table. The calls are counted over all entries, so that "call number n"
+// walks through every step of a save.
 struct Injection {
   enum class Kind { none, failure, interruption, short_writes, kill };
   Kind kind = Kind::none;
@@ -46,26 +46,29 @@ class Injected {
   explicit Injected(Injection what) : saved_(file_calls()) {
     injection = what;
     file_calls() = {
-        .open = [](const char* path, int flags, mode_t mode) { return happens() ? -1 : ::open(path, flags, mode); },
+        .open = [](const char* path, int flags,
+                   mode_t mode) { return happens() ? -1 : ::open(path, flags, mode); },
         .write = [](int file, const void* bytes, size_t count) -> ssize_t {
           if (happens()) return -1;
           const bool cut = injection.kind == Injection::Kind::short_writes && count > 1;
           return ::write(file, bytes, cut ? count / 2 : count);
         },
         .fsync = [](int file) { return happens() ? -1 : ::fsync(file); },
-        .close = [](int file) {
-          const bool failing = happens();
-          const int error = errno;
-          const int result = ::close(file);  // the system frees the number even when it reports an error
-          errno = error;
-          return failing ? -1 : result;
-        },
-        .rename = [](const char* from, const char* to) {
-          if (happens()) return -1;
-          const int result = ::rename(from, to);
-          injection.renamed = result == 0;
-          return result;
-        },
+        .close =
+            [](int file) {
+              const bool failing = happens();
+              const int error = errno;
+              const int result = ::close(file);  // the system frees the number even when it reports an error
+              errno = error;
+              return failing ? -1 : result;
+            },
+        .rename =
+            [](const char* from, const char* to) {
+              if (happens()) return -1;
+              const int result = ::rename(from, to);
+              injection.renamed = result == 0;
+              return result;
+            },
     };
   }
   ~Injected() { file_calls() = saved_; }
@@ -131,18 +134,23 @@ TEST_CASE("file: a mapped file keeps its content when the path is replaced") {
 
 TEST_CASE("file: unreadable paths are refused") {
   TempDir folder;
-  check_fails(Fault::input, [&] { MappedFile(folder / "none"); }, (folder / "none").string(), "No such file");
-  check_fails(Fault::input, [&] { MappedFile(folder.path()); }, "not a regular file");
+  check_fails(
+      Fault::input, [&] { MappedFile(folder / "none"); }, (folder / "none").string(), "No such file");
+  check_fails(
+      Fault::input, [&] { MappedFile(folder.path()); }, "not a regular file");
   REQUIRE(::mkfifo((folder / "pipe").c_str(), 0600) == 0);
-  check_fails(Fault::input, [&] { MappedFile(folder / "pipe"); }, "not a regular file");
-  check_fails(Fault::resources, [&] { write_atomically(folder / "none/a", kNew); }, "none/a", "No such file");
+  check_fails(
+      Fault::input, [&] { MappedFile(folder / "pipe"); }, "not a regular file");
+  check_fails(
+      Fault::resources, [&] { write_atomically(folder / "none/a", kNew); }, "none/a", "No such file");
 
   rlimit limit = {};
   REQUIRE(::getrlimit(RLIMIT_NOFILE, &limit) == 0);
   write_atomically(folder / "a", kOld);
   const rlimit none = {0, limit.rlim_max};
   REQUIRE(::setrlimit(RLIMIT_NOFILE, &none) == 0);
-  check_fails(Fault::resources, [&] { MappedFile(folder / "a"); }, "Too many open files");
+  check_fails(
+      Fault::resources, [&] { MappedFile(folder / "a"); }, "Too many open files");
   REQUIRE(::setrlimit(RLIMIT_NOFILE, &limit) == 0);
 }
 
@@ -159,11 +167,12 @@ TEST_CASE("file: a failing call at any position leaves a whole file and no litte
       test::write_file(path, kOld);
       {
         Injected broken({.kind = Injection::Kind::failure, .at = at, .error = error});
-        check_fails(Fault::resources, [&] { save(path, kParts); }, path.string(),
-                    std::generic_category().message(error));
+        check_fails(
+            Fault::resources, [&] { save(path, kParts); }, path.string(),
+            std::generic_category().message(error));
       }
-      // Only after the rename may the new content be there: then it is whole, and the error says that the folder
-      // may forget it in a power cut.
+      // Only after the rename may the new content be there: then it is whole, and the error says that the
+      // folder may forget it in a power cut.
       CHECK(injection.renamed == (at > 7));
       CHECK(test::read_file(path) == (injection.renamed ? kNew : kOld));
       CHECK(files_in(folder) == 1);
@@ -202,7 +211,8 @@ TEST_CASE("file: a device that takes nothing does not hang the writer") {
   TempDir folder;
   Injected counting({});
   file_calls().write = [](int, const void*, size_t) -> ssize_t { return 0; };
-  check_fails(Fault::resources, [&] { save(folder / "a", kParts); }, "Input/output error");
+  check_fails(
+      Fault::resources, [&] { save(folder / "a", kParts); }, "Input/output error");
   CHECK(files_in(folder) == 0);
 }
 
@@ -244,12 +254,15 @@ TEST_CASE("file: leftovers are removed by name only") {
 TEST_CASE("file: an exception of the content removes the temporary file") {
   TempDir folder;
   write_atomically(folder / "a", kOld);
-  check_fails(Fault::diverged, [&] {
-    write_atomically(folder / "a", [](const Append& append) {
-      append(std::as_bytes(std::span(kNew)));
-      fail(Fault::diverged, "in the middle");
-    });
-  }, "in the middle");
+  check_fails(
+      Fault::diverged,
+      [&] {
+        write_atomically(folder / "a", [](const Append& append) {
+          append(std::as_bytes(std::span(kNew)));
+          fail(Fault::diverged, "in the middle");
+        });
+      },
+      "in the middle");
   CHECK(test::read_file(folder / "a") == kOld);
   CHECK(files_in(folder) == 1);
 }

@@ -1,8 +1,6 @@
-// The strictness of tensor files: no flipped bit, no cut, no false statement of a header is accepted, and no header
-// makes the reader allocate (core/tensor_file.h).
+// The strictness of tensor files: no flipped bit, no cut, no false statement of a header is accepted, and no
+// header makes the reader allocate (core/tensor_file.h).
 #include "core/tensor_file.h"
-
-#include <xxhash.h>
 
 #include <cctype>
 #include <cerrno>
@@ -10,6 +8,8 @@
 #include <cstring>
 #include <string>
 #include <vector>
+
+#include <xxhash.h>
 
 #include "tests/allocation_counter.h"
 #include "tests/support.h"
@@ -40,7 +40,8 @@ TensorFile open(const std::string& bytes) {
 
 template <class... Parts>
 void check_refused(const std::string& bytes, const Parts&... parts) {
-  check_fails(Fault::input, [&] { open(bytes); }, "memory: ", parts...);
+  check_fails(
+      Fault::input, [&] { open(bytes); }, "memory: ", parts...);
 }
 
 std::string hash_of(const std::string& bytes) {
@@ -56,8 +57,8 @@ std::string length_of(uint64_t length) {
   return bytes;
 }
 
-// A file around this header and these data. The header's checksum is put where "DIGITS" stands, so that what is
-// refused is not refused for a wrong checksum.
+// A file around this header and these data. The header's checksum is put where "DIGITS" stands, so that what
+// is refused is not refused for a wrong checksum.
 std::string file_of(std::string header, const std::string& data = "") {
   const std::string mark = "DIGITS";
   const size_t at = header.find(mark);
@@ -119,7 +120,8 @@ TEST_CASE("tensor file: what is written is read") {
     CHECK(reinterpret_cast<uintptr_t>(array.data) % static_cast<uintptr_t>(width(array.type)) == 0);
     CHECK(file.find(array.name) == &array);
   }
-  CHECK(order == std::vector<std::string>{"moments", "starts", "W", "empty", "ids", "scalar", "vocabulary/字"});
+  CHECK(order ==
+        std::vector<std::string>{"moments", "starts", "W", "empty", "ids", "scalar", "vocabulary/字"});
 
   const auto equal = [&](const char* name, const auto& expected) {
     const auto values = file.at(name).values<typename std::decay_t<decltype(expected)>::value_type>();
@@ -137,9 +139,12 @@ TEST_CASE("tensor file: what is written is read") {
   CHECK(file.at("scalar").shape.empty());
 
   CHECK(file.find("w") == nullptr);
-  check_fails(Fault::input, [&] { file.at("w"); }, (folder / "m").string(), "no array \"w\"");
-  check_fails(Fault::input, [&] { file.metadata("none"); }, (folder / "m").string(), "no metadata \"none\"");
-  check_fails(Fault::input, [&] { file.at("W").values<double>(); }, "array \"W\" is F32; expected F64");
+  check_fails(
+      Fault::input, [&] { file.at("w"); }, (folder / "m").string(), "no array \"w\"");
+  check_fails(
+      Fault::input, [&] { file.metadata("none"); }, (folder / "m").string(), "no metadata \"none\"");
+  check_fails(
+      Fault::input, [&] { file.at("W").values<double>(); }, "array \"W\" is F32; expected F64");
 }
 
 TEST_CASE("tensor file: equal input gives equal bytes; nothing at all is a file too") {
@@ -200,7 +205,8 @@ TEST_CASE("tensor file: false statements of a header are refused by name") {
   for (const char* value : {"1", "-1", "1.5", "null", "true", "\"x\"", "[]"})
     check_refused(file_of(text("{\"a\":", value, "}")), "\"a\": ", "; expected an object");
   for (const char* value : {"1", "-1", "1.5", "null", "true", "{}", "[]"})
-    check_refused(file_of(text("{\"__metadata__\":{\"k\":", value, "}}")), "metadata \"k\": ", "; expected a text");
+    check_refused(file_of(text("{\"__metadata__\":{\"k\":", value, "}}")),
+                  "metadata \"k\": ", "; expected a text");
   check_refused(file_of(R"({"__metadata__":{},"__metadata__":{}})"), "\"__metadata__\" is given twice");
   check_refused(file_of(R"({"__metadata__":{"k":"1","k":"1"}})"), "metadata \"k\" is given twice");
 
@@ -228,8 +234,10 @@ TEST_CASE("tensor file: false statements of a header are refused by name") {
   check_refused(array("[0,8]", "[0,16]"), "lies from 0 to 16");
   check_refused(array("[0,8]", "[8,0]"), "begins at 8; expected 0");
   check_refused(array("[0,8]", "[0,-8]"), "the number -8");
-  check_refused(array("[2],\"data_offsets\":[0,8]", "[4],\"data_offsets\":[0,16]"), "ends at 16; expected 8 at most");
-  check_refused(array("[2],\"data_offsets\":[0,8]", "[1],\"data_offsets\":[0,4]"), "the arrays end at 4; expected 8");
+  check_refused(array("[2],\"data_offsets\":[0,8]", "[4],\"data_offsets\":[0,16]"),
+                "ends at 16; expected 8 at most");
+  check_refused(array("[2],\"data_offsets\":[0,8]", "[1],\"data_offsets\":[0,4]"),
+                "the arrays end at 4; expected 8");
   check_refused(array("\"shape\":[2],", ""), "incomplete");
   check_refused(array("\"dtype\":\"F32\",", ""), "incomplete");
   check_refused(array(",\"data_offsets\":[0,8]", ""), "incomplete");
@@ -244,8 +252,9 @@ TEST_CASE("tensor file: false statements of a header are refused by name") {
 TEST_CASE("tensor file: arrays in the wrong places and wrong checksums are refused") {
   const std::string data = "12345678";
   const auto two = [&](const std::string& first, const std::string& second) {
-    return file_of(R"({"__metadata__":{"xxh3:a":"0","xxh3:b":"0","xxh3:header":"DIGITS"},)" + first + "," + second + "}",
-                   data);
+    return file_of(
+        R"({"__metadata__":{"xxh3:a":"0","xxh3:b":"0","xxh3:header":"DIGITS"},)" + first + "," + second + "}",
+        data);
   };
   const std::string a = R"("a":{"dtype":"F32","shape":[1],"data_offsets":[0,4]})";
   const std::string b = R"("b":{"dtype":"U8","shape":[4],"data_offsets":[4,8]})";
@@ -273,7 +282,8 @@ TEST_CASE("tensor file: arrays in the wrong places and wrong checksums are refus
   check_refused(changed("DIGITS", "1111111111111111"), "the checksum of \"header\"");
   check_refused(changed("DIGITS", "1"), "16 digits without escapes");
   check_refused(changed("\"xxh3:header\":", "\"xxh3:header\" :"), "16 digits without escapes");
-  check_refused(changed("\"xxh3:a\"", "\"xxh3:z\":\"\",\"xxh3:a\""), "checksum \"xxh3:z\" belongs to no array");
+  check_refused(changed("\"xxh3:a\"", "\"xxh3:z\":\"\",\"xxh3:a\""),
+                "checksum \"xxh3:z\" belongs to no array");
   std::string upper = hash_of(data);
   for (char& digit : upper) digit = static_cast<char>(std::toupper(digit));
   REQUIRE(upper != hash_of(data));
@@ -287,11 +297,13 @@ TEST_CASE("tensor file: what cannot be read back is not written") {
   TempDir folder;
   const float x = 1;
   const auto refuses = [&](std::vector<NamedArray> arrays, const Metadata& metadata, const char* part) {
-    check_fails(Fault::bug, [&] { write_tensor_file(folder / "m", std::move(arrays), metadata); }, part);
+    check_fails(
+        Fault::bug, [&] { write_tensor_file(folder / "m", std::move(arrays), metadata); }, part);
     CHECK(!std::filesystem::exists(folder / "m"));
   };
   const auto f32 = [&](std::string name, std::vector<int64_t> shape) {
-    return NamedArray{.name = std::move(name), .type = ElementType::f32, .shape = std::move(shape), .data = &x};
+    return NamedArray{
+        .name = std::move(name), .type = ElementType::f32, .shape = std::move(shape), .data = &x};
   };
   refuses({f32("", {1})}, {}, "named \"\"");
   refuses({f32("header", {1})}, {}, "named \"header\"");
@@ -305,10 +317,12 @@ TEST_CASE("tensor file: what cannot be read back is not written") {
   refuses({}, {{"k", "\xff"}}, "not UTF-8");
   refuses({}, {{"xxh3:k", ""}}, "no key of a checksum");
   refuses({}, {{"k", std::string(kMaxHeader, 'x')}}, "keep what is large in an array");
-  check_fails(Fault::resources, [&] { write_tensor_file(folder / "none/m", {}, {}); }, "none/m");
+  check_fails(
+      Fault::resources, [&] { write_tensor_file(folder / "none/m", {}, {}); }, "none/m");
 
   const Aligned bytes(Sample().written());
-  check_fails(Fault::bug, [&] { TensorFile(bytes.bytes().subspan(1), "memory"); }, "multiple of 8");
+  check_fails(
+      Fault::bug, [&] { TensorFile(bytes.bytes().subspan(1), "memory"); }, "multiple of 8");
 }
 
 TEST_CASE("tensor file: a failing disk leaves the old model") {
@@ -317,7 +331,8 @@ TEST_CASE("tensor file: a failing disk leaves the old model") {
   write_tensor_file(folder / "m", {}, {{"version", "old"}});
   const FileCalls saved = file_calls();
   file_calls().fsync = [](int) { return errno = ENOSPC, -1; };
-  check_fails(Fault::resources, [&] { write_tensor_file(folder / "m", sample.arrays(), {}); }, "No space left");
+  check_fails(
+      Fault::resources, [&] { write_tensor_file(folder / "m", sample.arrays(), {}); }, "No space left");
   file_calls() = saved;
   CHECK(TensorFile(folder / "m").metadata("version") == "old");
 }
@@ -342,21 +357,33 @@ TEST_CASE("tensor file: opening allocates less than the file's size + 64 MiB, wh
     const char* name;
     std::string bytes;
   } hostile[] = {
-      {"many keys", filled(metadata, [&](int64_t i) { return text('"', i, "\":\"\","); }, "\"a\":\"\"}}")},
-      {"short keys", filled(metadata, [&](int64_t i) { return text('"', short_name(i), "\":\"\","); }, "")},
-      {"a long value", filled(metadata + "\"a\":\"", [](int64_t) { return "xxxxxxxxxxxxxxxx"; }, "\"}}")},
-      {"an endless value", filled(metadata + "\"a\":\"", [](int64_t) { return "xxxxxxxxxxxxxxxx"; }, "")},
-      {"an endless key", filled("{\"", [](int64_t) { return "\\u0001\\u0001"; }, "")},
-      {"an endless number", filled("{\"a\":", [](int64_t) { return "99999999"; }, "")},
-      {"long keys", filled("{\"", [](int64_t) { return "x"; }, "\":{}}")},
-      {"many arrays", filled("{\"a\":{\"dtype\":\"U8\",\"shape\":[],\"data_offsets\":[0,1]}",
-                             [](int64_t i) {
-                               return text(",\"", i, R"(":{"dtype":"U8","shape":[0,0,0,0,0,0,0,0],"data_offsets":[1,1]})");
-                             }, "}") + "x"},
-      {"many empty arrays", filled("{\"a\":{\"dtype\":\"U8\",\"shape\":[0],\"data_offsets\":[0,0]}",
-                                   [](int64_t i) {
-                                     return text(",\"", i, R"(":{"dtype":"U8","shape":[0],"data_offsets":[0,0]})");
-                                   }, "}")},
+      {"many keys", filled(
+                        metadata, [&](int64_t i) { return text('"', i, "\":\"\","); }, "\"a\":\"\"}}")},
+      {"short keys", filled(
+                         metadata, [&](int64_t i) { return text('"', short_name(i), "\":\"\","); }, "")},
+      {"a long value", filled(
+                           metadata + "\"a\":\"", [](int64_t) { return "xxxxxxxxxxxxxxxx"; }, "\"}}")},
+      {"an endless value", filled(
+                               metadata + "\"a\":\"", [](int64_t) { return "xxxxxxxxxxxxxxxx"; }, "")},
+      {"an endless key", filled(
+                             "{\"", [](int64_t) { return "\\u0001\\u0001"; }, "")},
+      {"an endless number", filled(
+                                "{\"a\":", [](int64_t) { return "99999999"; }, "")},
+      {"long keys", filled(
+                        "{\"", [](int64_t) { return "x"; }, "\":{}}")},
+      {"many arrays", filled(
+                          "{\"a\":{\"dtype\":\"U8\",\"shape\":[],\"data_offsets\":[0,1]}",
+                          [](int64_t i) {
+                            return text(",\"", i,
+                                        R"(":{"dtype":"U8","shape":[0,0,0,0,0,0,0,0],"data_offsets":[1,1]})");
+                          },
+                          "}") +
+                          "x"},
+      {"many empty arrays",
+       filled(
+           "{\"a\":{\"dtype\":\"U8\",\"shape\":[0],\"data_offsets\":[0,0]}",
+           [](int64_t i) { return text(",\"", i, R"(":{"dtype":"U8","shape":[0],"data_offsets":[0,0]})"); },
+           "}")},
       {"a huge array", file_of(R"({"a":{"dtype":"F64","shape":[1152921504606846975],)"
                                R"("data_offsets":[0,9223372036854775800]}})")},
       {"a huge header", length_of(1ULL << 62) + "{}"},
@@ -365,7 +392,8 @@ TEST_CASE("tensor file: opening allocates less than the file's size + 64 MiB, wh
     CAPTURE(name);
     const Aligned aligned(bytes);
     const int64_t before = test::allocated_bytes();
-    check_fails(Fault::input, [&] { TensorFile(aligned.bytes(), "memory"); }, "memory: ");
+    check_fails(
+        Fault::input, [&] { TensorFile(aligned.bytes(), "memory"); }, "memory: ");
     const int64_t total = test::allocated_bytes() - before;
     CHECK(total > 0);
     CHECK(total <= static_cast<int64_t>(bytes.size()) + (64 << 20));

@@ -1,7 +1,7 @@
-// Configuration files: TOML into any struct with fields (core/fields.h), and back with the help as comments. Every error
-// is one line that says where: "train.toml:7:1: unknown key "trainer.lerning_rate"; did you mean …". TOML's own errors,
-// unknown keys, wrong types and numbers out of range are all Error(usage). What values make sense together is checked by
-// whoever owns the struct.
+// Configuration files: TOML into any struct with fields (core/fields.h), and back with the help as comments.
+// Every error is one line that says where: "train.toml:7:1: unknown key "trainer.lerning_rate"; did you mean
+// …". TOML's own errors, unknown keys, wrong types and numbers out of range are all Error(usage). What values
+// make sense together is checked by whoever owns the struct.
 #pragma once
 
 #include <filesystem>
@@ -14,7 +14,8 @@ namespace steelyard {
 
 // Sets what the file names; other options keep their values.
 void read_config(const std::filesystem::path& path, const Fields& fields);
-void parse_config(std::string_view toml, const std::string& path, const Fields& fields);  // `path` is for messages
+// The same from memory; `path` is for messages.
+void parse_config(std::string_view toml, const std::string& path, const Fields& fields);
 
 // One `--set KEY=VALUE`: a dotted key, a value in TOML; a bare word is a string.
 void apply_setting(std::string_view setting, const Fields& fields);

@@ -1,5 +1,6 @@
-// Fuzzes what people and files say about options: TOML, one setting, JSON; the first byte chooses. Whatever is accepted
-// must print to a text that reads back to the same configuration; whatever is not must be refused in one line.
+// Fuzzes what people and files say about options: TOML, one setting, JSON; the first byte chooses. Whatever
+// is accepted must print to a text that reads back to the same configuration; whatever is not must be refused
+// in one line.
 #include <cstdlib>
 #include <string>
 

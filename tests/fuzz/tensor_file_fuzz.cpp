@@ -1,12 +1,12 @@
-// Fuzzes the reader of tensor files. The first byte of an input chooses what happens to the rest: as it is, or with
-// length and checksums put right, so that mutations get past them and reach what lies behind. What is accepted must
-// keep the promises of core/tensor_file.h.
-#include <xxhash.h>
-
+// Fuzzes the reader of tensor files. The first byte of an input chooses what happens to the rest: as it is,
+// or with length and checksums put right, so that mutations get past them and reach what lies behind. What is
+// accepted must keep the promises of core/tensor_file.h.
 #include <cstring>
-#include <nlohmann/json.hpp>
 #include <string>
 #include <vector>
+
+#include <nlohmann/json.hpp>
+#include <xxhash.h>
 
 #include "core/tensor_file.h"
 
@@ -18,7 +18,8 @@ void require(bool holds) {
   if (!holds) __builtin_trap();
 }
 
-void put_digits(std::string& bytes, size_t begin, size_t end, const std::string& key, std::string_view hashed) {
+void put_digits(std::string& bytes, size_t begin, size_t end, const std::string& key,
+                std::string_view hashed) {
   const std::string before = "\"xxh3:" + key + "\":\"";
   const size_t at = std::string_view(bytes).substr(begin, end - begin).find(before);
   if (at == std::string::npos || begin + at + before.size() + 16 > end) return;
@@ -28,8 +29,8 @@ void put_digits(std::string& bytes, size_t begin, size_t end, const std::string&
   bytes.replace(begin + at + before.size(), 16, digits, 16);
 }
 
-// Puts right what can be put right: the header ends after its last closing brace and is padded, checksums are those of
-// the arrays that the header describes.
+// Puts right what can be put right: the header ends after its last closing brace and is padded, checksums are
+// those of the arrays that the header describes.
 void put_right(std::string& bytes) {
   uint64_t length = 0;
   if (bytes.size() < 8) return;
