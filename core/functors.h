@@ -43,12 +43,16 @@ template <class X> HD X if_positive(const X& x, const X& a, const X& b) { return
 template <class X> HD X sigmoid(const X& x) { return X(real(0.5) * (tanh(X(real(0.5) * x)) + real(1))); }
 // log(1 + eˣ) = max(x, 0) + log(1 + e^−|x|)
 template <class X> HD X softplus(const X& x) {
-  const X positive = if_positive(x, x, constant<X>(0));
-  return X(positive + log1p(exp(X(x - real(2) * positive))));
+  return X(if_positive(x, x, constant<X>(0)) + log1p(exp(if_positive(x, X(-x), x))));
 }
 }  // namespace math
 
 // ---- unary: y = f(x), dy/dx = df(x, y)
+//
+// The bounds beside the formulas are of the processor's lanes against the exact result, in units in the last place (ULP) of
+// the result, or of 1 where it says "of 1" and the result is smaller: terms of size 1 cancel there. They hold in float
+// and in double, and tests/functor_test.cpp asserts them. Without a word, f and df are exact or correctly rounded. NaN
+// gives NaN and ±Inf the limit, unless said otherwise.
 
 struct Identity {
   static constexpr const char* name = "identity";
@@ -64,12 +68,12 @@ struct Exp {
   static constexpr const char* name = "exp";
   template <class X> HD static X f(const X& x) { return math::exp(x); }
   template <class X> HD static X df(const X&, const X& y) { return y; }
-};
+};  // f, df: 2 ULP for |x| ≤ 80; below, in float, never less than 2.9e-39, even at −Inf
 struct Log {
   static constexpr const char* name = "log";
   template <class X> HD static X f(const X& x) { return math::log(x); }
   template <class X> HD static X df(const X& x, const X&) { return X(real(1) / x); }
-};
+};  // f: 2 ULP; log 0 = −Inf, NaN below
 struct Square {
   static constexpr const char* name = "square";
   template <class X> HD static X f(const X& x) { return X(x * x); }
@@ -79,24 +83,24 @@ struct Tanh {
   static constexpr const char* name = "tanh";
   template <class X> HD static X f(const X& x) { return math::tanh(x); }
   template <class X> HD static X df(const X&, const X& y) { return X(real(1) - y * y); }
-};
+};  // f: 6 ULP; df: 6 ULP of 1
 struct Sigmoid {
   static constexpr const char* name = "sigmoid";
   template <class X> HD static X f(const X& x) { return math::sigmoid(x); }
   template <class X> HD static X df(const X&, const X& y) { return X(y * (real(1) - y)); }
-};
+};  // f, df: 2 ULP of 1; in float exactly 0 below about −18
 struct Relu {
   static constexpr const char* name = "relu";
   template <class X> HD static X f(const X& x) { return math::if_positive(x, x, math::constant<X>(0)); }
   template <class X> HD static X df(const X&, const X& y) {
     return math::if_positive(y, math::constant<X>(1), math::constant<X>(0));
   }
-};
+};  // f(NaN) = 0: look for NaN before it
 struct Softplus {
   static constexpr const char* name = "softplus";
   template <class X> HD static X f(const X& x) { return math::softplus(x); }
   template <class X> HD static X df(const X& x, const X&) { return math::sigmoid(x); }
-};
+};  // f: 4 ULP for x ≥ −80; df: 2 ULP of 1
 // Saturating weight of a word: log(1 + max(x, 0))   (SPLADE, Formal et al. 2021)
 struct LogRelu {
   static constexpr const char* name = "log_relu";
@@ -104,7 +108,7 @@ struct LogRelu {
   template <class X> HD static X df(const X& x, const X&) {
     return math::if_positive(x, X(real(1) / (real(1) + math::max(x, math::constant<X>(0)))), math::constant<X>(0));
   }
-};
+};  // f: 3 ULP; df: 2 ULP; f(NaN) = 0
 // ½ x (1 + tanh(√(2/π) (x + 0.044715 x³)))   (Hendrycks & Gimpel 2016, the tanh form)
 struct Gelu {
   static constexpr const char* name = "gelu";
@@ -118,7 +122,7 @@ struct Gelu {
     const X slope = X(real(kScale) * (real(1) + real(3 * kCube) * x * x));
     return X(real(0.5) * (real(1) + t) + real(0.5) * x * (real(1) - t * t) * slope);
   }
-};
+};  // f: 6 ULP of 1; df: 40 ULP of 1; −Inf gives NaN, and so does df at ±Inf
 
 // ---- binary: c = f(a, b), ∂c/∂a = dfa(a, b), ∂c/∂b = dfb(a, b)
 
@@ -145,20 +149,20 @@ struct Div {
   template <class X> HD static X f(const X& a, const X& b) { return X(a / b); }
   template <class X> HD static X dfa(const X&, const X& b) { return X(real(1) / b); }
   template <class X> HD static X dfb(const X& a, const X& b) { return X(-a / (b * b)); }
-};
+};  // ∂c/∂b: 2 ULP
 // Binary cross-entropy of a logit z against a target t in [0, 1]: log(1 + eᶻ) − t z
 struct Bce {
   static constexpr const char* name = "bce";
   template <class X> HD static X f(const X& z, const X& t) { return X(math::softplus(z) - t * z); }
   template <class X> HD static X dfa(const X& z, const X& t) { return X(math::sigmoid(z) - t); }
   template <class X> HD static X dfb(const X& z, const X&) { return X(-z); }
-};
+};  // f: 2 ULP of max(log(1 + eᶻ), |t z|); ∂c/∂z: 3 ULP of 1
 struct SquaredError {
   static constexpr const char* name = "squared_error";
   template <class X> HD static X f(const X& a, const X& b) { return X((a - b) * (a - b)); }
   template <class X> HD static X dfa(const X& a, const X& b) { return X(real(2) * (a - b)); }
   template <class X> HD static X dfb(const X& a, const X& b) { return X(real(2) * (b - a)); }
-};
+};  // f: 3 ULP
 
 // ---- optimisers: one number w of a parameter, its state (as many numbers as kStates says), its gradient g.
 // `rate` is the learning rate, `decay` the learning rate times the weight decay, which acts on w itself and not through

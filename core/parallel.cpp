@@ -9,8 +9,11 @@
 #include <vector>
 #else
 #include <oneapi/tbb/blocked_range.h>
+#include <oneapi/tbb/global_control.h>
 #include <oneapi/tbb/parallel_for.h>
 #include <oneapi/tbb/task_arena.h>
+
+#include <optional>
 #endif
 
 namespace steelyard {
@@ -47,11 +50,15 @@ void Workers::run(int64_t count, Piece piece) const {
 #else
 
 struct Workers::Pool {
+  explicit Pool(int threads) : arena(threads) {
+    // oneTBB starts no more threads than there are cores unless it is told to.
+    if (threads > cores()) limit.emplace(tbb::global_control::max_allowed_parallelism, static_cast<size_t>(threads));
+  }
+  std::optional<tbb::global_control> limit;
   tbb::task_arena arena;
 };
 
-Workers::Workers(int threads)
-    : threads_(threads > 0 ? threads : cores()), pool_(new Pool{tbb::task_arena(threads_)}) {}
+Workers::Workers(int threads) : threads_(threads > 0 ? threads : cores()), pool_(new Pool(threads_)) {}
 
 void Workers::run(int64_t count, Piece piece) const {
   if (threads_ == 1 || count < 2) {

@@ -48,6 +48,7 @@ class RowCache {
                                 const Build& build);
 
   int64_t rows() const { return rows_; }
+  const std::string& key() const { return file_->metadata("key"); }
   bool built() const { return built_; }  // by this call, not found
 
   // Views into the map, valid as long as the cache. Error(bug) if there is no such column.

@@ -84,39 +84,58 @@ void Terms::read(const Tokens& tokens, const VocabularyConfig& config) {
 
   occurrences_.clear();
   surfaces_.clear();
-  const auto close = [&](TermKind kind, int64_t word, size_t begin) {
+  const auto close = [&](TermKind kind, int64_t word, int64_t last, size_t begin) {
     const uint64_t hash = hash_of(std::string_view(surfaces_).substr(begin));
     const auto end = static_cast<int64_t>(surfaces_.size());
-    occurrences_.push_back({hash, static_cast<int64_t>(begin), end, static_cast<int32_t>(word), kind});
+    occurrences_.push_back({hash, static_cast<int64_t>(begin), end, static_cast<int32_t>(word),
+                            static_cast<int32_t>(last), kind});
   };
   // Bytes of the normalised text.
-  const auto add = [&](TermKind kind, int64_t word, int64_t first, int64_t last) {
+  const auto add_words = [&](TermKind kind, int64_t word, int64_t last) {
     const size_t begin = surfaces_.size();
-    surfaces_.append(tokens.text().substr(at(first), at(last - first)));
-    close(kind, word, begin);
+    const int64_t first = tokens.word(word).begin;
+    surfaces_.append(tokens.text().substr(at(first), at(tokens.word(last).end - first)));
+    close(kind, word, last, begin);
   };
-  // Characters, in the brackets of their kind.
-  const auto add_run = [&](TermKind kind, int64_t word, char bracket, int64_t first, int64_t count) {
+  // Characters across words.
+  const auto add_across = [&](int64_t word, int64_t first, int64_t count) {
+    int64_t last = word;
     const size_t begin = surfaces_.size();
-    surfaces_.push_back(bracket);
+    surfaces_.push_back('+');
     surfaces_.append(characters_, at(starts_[at(first)]),
                      at(starts_[at(first + count)] - starts_[at(first)]));
-    surfaces_.push_back(bracket);
-    close(kind, word, begin);
+    surfaces_.push_back('+');
+    while (first_of_word_[at(last + 1)] < first + count) ++last;
+    close(TermKind::across, word, last, begin);
+  };
+
+  // Characters of one word, of which the first may be the boundary before it and the last the one behind it.
+  const auto add_subword = [&](int64_t word, int64_t first, int64_t count) {
+    const int64_t begin = std::max(first, first_of_word_[at(word)]);
+    const int64_t end = std::min(first + count, first_of_word_[at(word + 1)]);
+    const size_t surface = surfaces_.size();
+    surfaces_.append(first < begin ? "*<" : "*");
+    surfaces_.append(characters_, at(starts_[at(begin)]), at(starts_[at(end)] - starts_[at(begin)]));
+    surfaces_.append(end < first + count ? ">*" : "*");
+    close(TermKind::subword, word, word, surface);
   };
 
   for (int64_t w = 0; w < tokens.size(); ++w) {
-    add(TermKind::word, w, tokens.word(w).begin, tokens.word(w).end);
+    add_words(TermKind::word, w, w);
     const int64_t begin = first_of_word_[at(w)], end = first_of_word_[at(w + 1)];
-    for (int64_t n = config.subword_min; n <= config.subword_max && n < end - begin; ++n)
-      for (int64_t i = begin; i + n <= end; ++i) add_run(TermKind::subword, w, '*', i, n);
+    // A boundary is a character before the first and one behind the last.
+    const int64_t margin = config.boundaries ? 1 : 0;
+    for (int64_t n = config.subword_min; n <= config.subword_max && n < end - begin + 2 * margin; ++n)
+      for (int64_t i = begin - margin; i + n <= end + margin; ++i) add_subword(w, i, n);
     for (int64_t n = 2; n <= config.word_ngrams && w + n <= tokens.size(); ++n)
-      add(TermKind::phrase, w, tokens.word(w).begin, tokens.word(w + n - 1).end);
+      add_words(TermKind::phrase, w, w + n - 1);
     if (config.across > 0)
       for (int64_t i = begin; i < end && i + config.across <= length; ++i)
-        add_run(TermKind::across, w, '+', i, config.across);
+        add_across(w, i, config.across);
   }
 }
+
+int64_t Terms::find(int32_t id) const { return in_use_ == 0 ? -1 : places_[place(id)]; }
 
 // Vocabulary
 
@@ -126,27 +145,23 @@ void Vocabulary::terms(const Tokens& tokens, Terms& out) const {
   out.first_.clear();
   // The table of this text's terms is at most half full. Only the part that this text needs is cleared, so
   // one long text does not slow the short ones that follow it.
-  const size_t in_use = std::bit_ceil(out.occurrences_.size() * 2 + 1);
-  if (out.places_.size() < in_use) out.places_.resize(in_use);
-  std::fill_n(out.places_.begin(), in_use, -1);
-  const auto place = [&](int32_t id) -> int32_t& {
-    for (size_t i = static_cast<uint32_t>(id) * 0x9E3779B1u;; ++i) {
-      int32_t& found = out.places_[i & (in_use - 1)];
-      if (found < 0 || out.terms_[at(found)].id == id) return found;
-    }
-  };
+  out.in_use_ = std::bit_ceil(out.occurrences_.size() * 2 + 1);
+  if (out.places_.size() < out.in_use_) out.places_.resize(out.in_use_);
+  std::fill_n(out.places_.begin(), out.in_use_, -1);
   for (size_t i = 0; i < out.occurrences_.size(); ++i) {
     if (i + kAhead < out.occurrences_.size())
       __builtin_prefetch(&slots_[out.occurrences_[i + kAhead].hash & (slots_.size() - 1)]);
     const Terms::Occurrence& occurrence = out.occurrences_[i];
     const int32_t id = this->id(occurrence.hash);
-    int32_t& found = place(id);
+    int32_t& found = out.places_[out.place(id)];
     if (found < 0) {
       found = static_cast<int32_t>(out.terms_.size());
-      out.terms_.push_back({id, 0, occurrence.kind, occurrence.word});
+      out.terms_.push_back({id, 0, occurrence.kind, occurrence.word, occurrence.last});
       out.first_.push_back(static_cast<int64_t>(i));
     }
-    ++out.terms_[at(found)].count;
+    Term& term = out.terms_[at(found)];
+    ++term.count;
+    term.last = std::max(term.last, occurrence.last);
   }
 }
 

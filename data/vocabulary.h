@@ -4,7 +4,7 @@
 //
 //   word     faucet           a word of the Tokens
 //   phrase   shower faucet    2 … word_ngrams words, one blank between
-//   subword  *fau*            subword_min … subword_max characters inside one longer word
+//   subword  *fau* *<fa*      subword_min … subword_max characters inside one longer word; < and > are its ends
 //   across   +rfauc+          `across` characters of the text written without blanks
 //
 // Words hold no blank, * or +, so surfaces of different kinds never meet. Characters are code points.
@@ -33,6 +33,7 @@ struct VocabularyConfig {
   int word_ngrams = 2;
   int subword_min = 3;
   int subword_max = 4;
+  bool boundaries = true;
   int across = 5;
   int min_count = 3;
   int max_terms = 200'000;
@@ -43,6 +44,7 @@ struct VocabularyConfig {
     f("word_ngrams", word_ngrams, "longest phrase, in words; 1 for none");
     f("subword_min", subword_min, "shortest run of characters inside a word");
     f("subword_max", subword_max, "longest run of characters inside a word; 0 for none");
+    f("boundaries", boundaries, "mark where words begin and end, so that *<fau* and *cet>* are runs of their own");
     f("across", across, "characters in a run across the text with blanks removed; 0 for none");
     f("min_count", min_count, "training texts that must hold a term before it gets an entry of its own");
     f("max_terms", max_terms, "most entries; the most frequent terms are kept");
@@ -59,6 +61,7 @@ struct Term {
   int32_t count;  // occurrences in this text
   TermKind kind;
   int32_t word;  // index of the word in which the first occurrence begins
+  int32_t last;  // and of the word in which the last one ends
 };
 
 // The terms of one text. Reuse it: after the longest text has passed, finding terms allocates nothing.
@@ -68,6 +71,7 @@ class Terms {
   bool empty() const { return terms_.empty(); }
   const Term& operator[](int64_t i) const { return terms_[static_cast<size_t>(i)]; }
   std::span<const Term> all() const { return terms_; }
+  int64_t find(int32_t id) const;  // the term with this id, −1 if there is none
   std::string_view surface(int64_t i) const {  // valid until these Terms are filled again
     return surface(occurrences_[static_cast<size_t>(first_[static_cast<size_t>(i)])]);
   }
@@ -79,7 +83,7 @@ class Terms {
   struct Occurrence {
     uint64_t hash;       // of the surface
     int64_t begin, end;  // the surface, in surfaces_
-    int32_t word;
+    int32_t word, last;  // in which it begins and ends
     TermKind kind;
   };
 
@@ -94,7 +98,16 @@ class Terms {
   std::vector<int64_t> first_;  // [terms] index of the first occurrence
   std::vector<Occurrence> occurrences_;
   std::string surfaces_;
+  // Where the id stands, or would stand, in the table of this text.
+  size_t place(int32_t id) const {
+    for (size_t i = static_cast<uint32_t>(id) * 0x9E3779B1u;; ++i) {
+      const int32_t found = places_[i & (in_use_ - 1)];
+      if (found < 0 || terms_[static_cast<size_t>(found)].id == id) return i & (in_use_ - 1);
+    }
+  }
+
   std::vector<int32_t> places_;  // hash table by id: index into terms_ or −1
+  size_t in_use_ = 0;            // of it; a power of two
 
   // The text without blanks, cut into characters.
   std::string characters_;

@@ -6,6 +6,7 @@
 #include <cmath>
 #include <fstream>
 #include <numeric>
+#include <sstream>
 
 #include "autograd/ops.h"
 #include "core/backend.h"
@@ -13,6 +14,8 @@
 namespace steelyard {
 
 namespace {
+
+constexpr const char* kFormat = "steelyard-state-1";
 
 // Shortest text that reads back to the same bits; JSON has no NaN.
 std::string number(double value) {
@@ -78,38 +81,38 @@ Trainer::Trainer(Parameters& parameters, Training training, const TrainerConfig&
 
 Outcome Trainer::run() {
   using Clock = std::chrono::steady_clock;
-  if (!finished_ && step_ == 0) std::ofstream(metrics_path(), std::ios::trunc);
+  if (!at_.finished && at_.step == 0) std::ofstream(metrics_path(), std::ios::trunc);
   const int64_t steps = config_.epochs * training_.steps_per_epoch;
   const int64_t interval = config_.evaluate_every > 0 ? config_.evaluate_every : training_.steps_per_epoch;
   auto saved = Clock::now();
-  while (!finished_ && step_ < steps) {
+  while (!at_.finished && at_.step < steps) {
     const StepRecord record = do_step();
-    ++step_;
-    if (step_ % config_.log_every == 0)
-      log("{\"step\":" + std::to_string(step_) + ",\"loss\":" + number(record.loss) + ",\"norm\":" +
+    ++at_.step;
+    if (at_.step % config_.log_every == 0)
+      log("{\"step\":" + std::to_string(at_.step) + ",\"loss\":" + number(record.loss) + ",\"norm\":" +
           number(record.norm) + ",\"rate\":" + number(record.rate) + "}");
     if (on_step) on_step(record);
-    if (step_ % interval == 0 || step_ == steps) evaluate();
-    if (config_.patience > 0 && bad_evaluations_ >= config_.patience) break;
+    if (at_.step % interval == 0 || at_.step == steps) evaluate();
+    if (config_.patience > 0 && at_.bad_evaluations >= config_.patience) break;
     const bool stopping = stop && *stop;
     const std::chrono::duration<double> elapsed = Clock::now() - saved;
-    if (stopping || (config_.checkpoint_steps > 0 && step_ % config_.checkpoint_steps == 0) ||
+    if (stopping || (config_.checkpoint_steps > 0 && at_.step % config_.checkpoint_steps == 0) ||
         (config_.checkpoint_seconds > 0 && elapsed.count() >= config_.checkpoint_seconds)) {
       checkpoint();
       saved = Clock::now();
     }
     if (stopping)
-      fail(Fault::interrupted, "interrupted at step ", step_, " of ", steps, " after a clean checkpoint; --resume continues");
+      fail(Fault::interrupted, "interrupted at step ", at_.step, " of ", steps, " after a clean checkpoint; --resume continues");
   }
-  if (!finished_) {
-    if (best_step_ == 0) {  // nothing was evaluated: the last weights are the model
+  if (!at_.finished) {
+    if (at_.best_step == 0) {  // nothing was evaluated: the last weights are the model
       training_.save(folder_ / "model.safetensors");
-      best_step_ = step_;
+      at_.best_step = at_.step;
     }
-    finished_ = true;
+    at_.finished = 1;
     checkpoint();
   }
-  return {step_, best_step_, best_};
+  return {at_.step, at_.best_step, at_.best};
 }
 
 StepRecord Trainer::do_step() {
@@ -118,8 +121,8 @@ StepRecord Trainer::do_step() {
   workers_.each(shards, [&](int64_t s) {
     Tape& tape = *tapes_[static_cast<size_t>(s)];
     tape.reset();
-    tape.set_random_key(key_of(static_cast<uint64_t>(config_.seed), "tape", step_, s));
-    objectives[static_cast<size_t>(s)] = training_.objective(tape, step_, static_cast<int>(s));
+    tape.set_random_key(key_of(static_cast<uint64_t>(config_.seed), "tape", at_.step, s));
+    objectives[static_cast<size_t>(s)] = training_.objective(tape, at_.step, static_cast<int>(s));
   });
 
   // A task's loss is the mean over the batch: each shard counts by its rows.
@@ -149,15 +152,15 @@ StepRecord Trainer::do_step() {
   });
 
   const double loss = std::accumulate(losses.begin(), losses.end(), 0.0);
-  if (!std::isfinite(loss)) diverged(step_);
+  if (!std::isfinite(loss)) diverged(at_.step);
   merged_.merge(gradients_, workers_);
   const double norm = merged_.norm();
-  if (!std::isfinite(norm)) diverged(step_);
+  if (!std::isfinite(norm)) diverged(at_.step);
   if (clip_ > 0 && norm > clip_) merged_.scale(static_cast<real>(clip_ / norm));
   const int64_t steps = config_.epochs * training_.steps_per_epoch;
-  const double rate = schedule_.factor(step_, steps) * std::pow(schedule_.drop, static_cast<double>(drops_));
+  const double rate = schedule_.factor(at_.step, steps) * std::pow(schedule_.drop, static_cast<double>(at_.drops));
   optimizer_.step(merged_, rate, workers_);
-  return {step_ + 1, steps, loss, norm, rate};
+  return {at_.step + 1, steps, loss, norm, rate};
 }
 
 void Trainer::diverged(int64_t step) const {
@@ -174,8 +177,8 @@ void Trainer::diverged(int64_t step) const {
 }
 
 bool Trainer::better(double value) const {
-  if (best_.empty()) return true;
-  const double best = value_of(best_, config_.criterion);
+  if (at_.best.empty()) return true;
+  const double best = value_of(at_.best, config_.criterion);
   return minimised(config_.criterion) ? value < best : value > best;
 }
 
@@ -185,16 +188,16 @@ void Trainer::evaluate() {
   const bool best = better(value_of(metrics, config_.criterion));
   if (best) {
     training_.save(folder_ / "model.safetensors");
-    best_ = metrics;
-    best_step_ = step_;
-    bad_evaluations_ = 0;
+    at_.best = metrics;
+    at_.best_step = at_.step;
+    at_.bad_evaluations = 0;
   } else {
-    ++bad_evaluations_;
-    if (schedule_.plateau > 0 && bad_evaluations_ % schedule_.plateau == 0) ++drops_;
+    ++at_.bad_evaluations;
+    if (schedule_.plateau > 0 && at_.bad_evaluations % schedule_.plateau == 0) ++at_.drops;
   }
-  log("{\"step\":" + std::to_string(step_) + ",\"dev\":{" + members(metrics) + "},\"best\":" +
+  log("{\"step\":" + std::to_string(at_.step) + ",\"dev\":{" + members(metrics) + "},\"best\":" +
       (best ? "true}" : "false}"));
-  if (on_evaluate) on_evaluate(step_, metrics, best);
+  if (on_evaluate) on_evaluate(at_.step, metrics, best);
 }
 
 void Trainer::log(const std::string& line) {
@@ -202,52 +205,61 @@ void Trainer::log(const std::string& line) {
   out << line << '\n';
   out.flush();
   if (!out) fail(Fault::resources, metrics_path().string(), ": cannot write");
-  metrics_bytes_ += static_cast<int64_t>(line.size()) + 1;
+  at_.metrics_bytes += static_cast<int64_t>(line.size()) + 1;
 }
 
 void Trainer::checkpoint() {
   std::vector<NamedArray> arrays = parameters_.arrays();
   for (NamedArray& array : optimizer_.arrays()) arrays.push_back(std::move(array));
-  const std::vector<int64_t> position = {step_,  best_step_, bad_evaluations_, drops_, metrics_bytes_, finished_};
-  std::vector<double> best_values;
-  std::string best_names;
-  for (const auto& [name, value] : best_) {
-    best_names += (best_names.empty() ? "" : " ") + name;
-    best_values.push_back(value);
+  const int64_t numbers[] = {at_.step,  at_.best_step,     at_.bad_evaluations,
+                             at_.drops, at_.metrics_bytes, at_.finished};
+  std::vector<double> best;
+  std::string names;
+  for (const auto& [name, value] : at_.best) {
+    names += (names.empty() ? "" : " ") + name;
+    best.push_back(value);
   }
-  arrays.push_back(NamedArray::of("trainer/position", std::span<const int64_t>(position)));
-  arrays.push_back(NamedArray::of("trainer/best", std::span<const double>(best_values)));
+  arrays.push_back(NamedArray::of("trainer/position", std::span<const int64_t>(numbers)));
+  arrays.push_back(NamedArray::of("trainer/best", std::span<const double>(best)));
   write_tensor_file(state_path(), std::move(arrays),
-                    {{"format", "steelyard-state-1"}, {"identity", training_.identity}, {"best", best_names}});
+                    {{"format", kFormat}, {"identity", training_.identity}, {"best", names}});
+}
+
+Trainer::Position Trainer::Position::read(const TensorFile& file) {
+  const auto expect = [&](bool holds, const char* what) {
+    if (!holds) fail(Fault::input, file.path().string(), ": ", what);
+  };
+  expect(file.metadata("format") == kFormat, "not a training state of this version");
+  const std::span<const int64_t> numbers = file.at("trainer/position").values<int64_t>();
+  expect(numbers.size() == 6, "trainer/position: expected 6 numbers");
+  Position at{numbers[0], numbers[1], numbers[2], numbers[3], numbers[4], numbers[5], {}};
+  std::istringstream names(file.metadata("best"));
+  for (double value : file.at("trainer/best").values<double>()) {
+    std::string name;
+    names >> name;
+    at.best.emplace_back(name, value);
+  }
+  return at;
+}
+
+std::optional<Outcome> Trainer::finished_run(const std::filesystem::path& folder) {
+  if (!std::filesystem::exists(folder / kStateFile)) return {};
+  const Position at = Position::read(TensorFile(folder / kStateFile));
+  if (!at.finished) return {};
+  return Outcome{at.step, at.best_step, at.best};
 }
 
 bool Trainer::resume() {
   if (!std::filesystem::exists(state_path())) return false;
   const TensorFile file(state_path());
-  if (file.metadata("format") != "steelyard-state-1")
-    fail(Fault::input, state_path().string(), ": format \"", file.metadata("format"), "\"; expected steelyard-state-1");
+  at_ = Position::read(file);
   if (file.metadata("identity") != training_.identity)
-    fail(Fault::usage, folder_.string(), ": the checkpoint belongs to another configuration or other data; train into a new folder");
-  const std::span<const int64_t> position = file.at("trainer/position").values<int64_t>();
-  if (position.size() != 6) fail(Fault::input, state_path().string(), ": trainer/position: ", position.size(), " numbers; expected 6");
-  step_ = position[0];
-  best_step_ = position[1];
-  bad_evaluations_ = position[2];
-  drops_ = position[3];
-  metrics_bytes_ = position[4];
-  finished_ = position[5] != 0;
-  best_.clear();
-  std::istringstream names(file.metadata("best"));
-  for (double value : file.at("trainer/best").values<double>()) {
-    std::string name;
-    names >> name;
-    best_.emplace_back(name, value);
-  }
+    fail(Fault::usage, folder_.string(), ": the checkpoint belongs to another configuration or other data; expected a new folder");
   parameters_.assign(file);
-  optimizer_.assign(file, step_);
-  if (finished_) return true;
+  optimizer_.assign(file, at_.step);
+  if (at_.finished) return true;
   std::error_code error;
-  std::filesystem::resize_file(metrics_path(), static_cast<uintmax_t>(metrics_bytes_), error);
+  std::filesystem::resize_file(metrics_path(), static_cast<uintmax_t>(at_.metrics_bytes), error);
   if (error) fail(Fault::resources, metrics_path().string(), ": cannot cut back to the checkpoint: ", error.message());
   return true;
 }

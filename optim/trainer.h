@@ -10,6 +10,7 @@
 #include <atomic>
 #include <filesystem>
 #include <functional>
+#include <optional>
 #include <string>
 #include <utility>
 #include <vector>
@@ -84,8 +85,9 @@ class Trainer {
 
   // Continues from the checkpoint in the folder. False if there is none; Error(usage) if it belongs to another run.
   bool resume();
-  bool finished() const { return finished_; }
-  int64_t step() const { return step_; }
+  // How the run in this folder ended; nothing if it has not.
+  static std::optional<Outcome> finished_run(const std::filesystem::path& folder);
+  int64_t step() const { return at_.step; }
 
   // Error(diverged) if a loss or a gradient is not finite: nothing is saved, the last checkpoint stands.
   Outcome run();
@@ -97,7 +99,7 @@ class Trainer {
   void log(const std::string& line);
   [[noreturn]] void diverged(int64_t step) const;
   bool better(double value) const;
-  std::filesystem::path state_path() const { return folder_ / "state.safetensors"; }
+  std::filesystem::path state_path() const { return folder_ / kStateFile; }
   std::filesystem::path metrics_path() const { return folder_ / "metrics.jsonl"; }
 
   Parameters& parameters_;
@@ -113,14 +115,21 @@ class Trainer {
   std::vector<Gradients> gradients_;          // one per shard
   Gradients merged_;
 
-  // the position: everything below is in the checkpoint
-  int64_t step_ = 0;
-  int64_t best_step_ = 0;
-  Metrics best_;
-  int64_t bad_evaluations_ = 0;  // since the best
-  int64_t drops_ = 0;            // of the learning rate
-  int64_t metrics_bytes_ = 0;
-  bool finished_ = false;
+  static constexpr const char* kStateFile = "state.safetensors";
+
+  // Where a run stands; in the checkpoint, beside the weights and the moments.
+  struct Position {
+    int64_t step = 0;
+    int64_t best_step = 0;
+    int64_t bad_evaluations = 0;  // since the best
+    int64_t drops = 0;            // of the learning rate
+    int64_t metrics_bytes = 0;
+    int64_t finished = 0;
+    Metrics best;
+
+    static Position read(const TensorFile& file);
+  };
+  Position at_;
 };
 
 }  // namespace steelyard

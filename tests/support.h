@@ -6,6 +6,7 @@
 
 #include <filesystem>
 #include <fstream>
+#include <initializer_list>
 #include <iterator>
 #include <string>
 
@@ -49,7 +50,8 @@ void check_fails(Fault fault, F&& f, const Parts&... parts) {
     const std::string what = e.what();
     CAPTURE(what);
     CHECK(e.fault == fault);
-    (CHECK_MESSAGE(what.find(parts) != std::string::npos, "expected in the message: ", std::string(parts)), ...);
+    for (const std::string& part : std::initializer_list<std::string>{parts...})
+      CHECK_MESSAGE(what.find(part) != std::string::npos, "expected in the message: ", part);
     return;
   }
   FAIL_CHECK("no error was thrown");

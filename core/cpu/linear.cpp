@@ -60,7 +60,7 @@ CpuBackend::CpuBackend() { Eigen::setCpuCacheSizes(32 << 10, 1 << 20, 32 << 20);
 void CpuBackend::gemm(real alpha, Mat a, Mat b, real beta, Tensor c) {
   const int64_t rows = c.rows(), cols = c.cols(), inner = a.cols();
   if (rows == 0 || cols == 0) return;
-  if (inner == 0) return affine(beta, 0, c, c);
+  if (inner == 0) return beta == 0 ? zero(c) : affine(beta, 0, c, c);  // c may be uninitialised: 0 · NaN is NaN
   const int64_t m = padded(rows, kRowPad), n = padded(cols, kColPad);
   thread_local std::vector<real> a_scratch, b_scratch, c_scratch;  // kept: a steady step allocates nothing
   const Factor left = pad(factor(a), m, inner, a_scratch), right = pad(factor(b), inner, n, b_scratch);

@@ -1,0 +1,43 @@
+// BM25 (Robertson et al. 1995) as a pair of bags, for comparison with what is learned:
+//
+//   w_Q(t) = idf(t) · tf_Q(t)
+//   w_P(t) = tf_P(t) (k1 + 1) / (tf_P(t) + k1 (1 − b + b · |P| / mean |P|))     |P| in words
+#pragma once
+
+#include "nn/bag_model.h"
+
+namespace steelyard {
+
+struct Bm25Config {
+  double k1 = 1.2, b = 0.75;
+  bool normalised = false;
+  double mean_length = 0;
+
+  template <class F>
+  void fields(F&& f) {
+    f("k1", k1, "saturation of a term's frequency in the product");
+    f("b", b, "how much a product's length counts, 0 … 1");
+    f("normalised", normalised, "divide by the query's sum of idf, so that scores of different queries compare");
+    f("mean_length", mean_length, "mean words of a product; 0: measured on the training rows");
+  }
+  void validate() const {
+    if (k1 < 0) fail(Fault::usage, "bm25.k1: ", k1, "; expected 0 or more");
+    if (b < 0 || b > 1) fail(Fault::usage, "bm25.b: ", b, "; expected 0 … 1");
+  }
+};
+
+class Bm25 final : public BagModel {
+ public:
+  Bm25(const Bm25Config& config, const Vocabulary& vocabulary) : config_(config), vocabulary_(vocabulary) {}
+
+  Var query_weights(Tape& tape, const TermBatch& terms) const override;
+  Var product_weights(Tape& tape, const TermBatch& terms) const override;
+  int places_per_term(Side) const override { return 2; }  // frequency in the text, words of the text
+  void places(Side side, const Bag& bag, std::vector<int32_t>& out) const override;
+
+ private:
+  const Bm25Config& config_;
+  const Vocabulary& vocabulary_;
+};
+
+}  // namespace steelyard

@@ -1,0 +1,373 @@
+#include "nn/relevance.h"
+
+#include <algorithm>
+#include <cmath>
+#include <unordered_set>
+
+#include "core/backend.h"
+#include "core/fields.h"
+#include "core/file.h"
+#include "data/metrics.h"
+#include "data/table.h"
+
+namespace steelyard {
+
+namespace {
+
+constexpr const char* kFormat = "steelyard-model-1";
+constexpr const char* kKind = "relevance";
+
+size_t at(int64_t i) { return static_cast<size_t>(i); }
+
+// One text of n terms.
+Segments single(Tape& tape, int64_t n) {
+  const std::span<int32_t> offsets = tape.array<int32_t>(2);
+  offsets[0] = 0;
+  offsets[1] = static_cast<int32_t>(n);
+  return Segments::between(offsets);
+}
+
+}  // namespace
+
+void ColumnsConfig::validate() const {
+  for (const auto& [key, name] : {std::pair{"query", query}, {"product", product}, {"label", label}})
+    if (name.empty()) fail(Fault::usage, "columns.", key, ": empty; expected the name of a column");
+  if (!(low < high)) fail(Fault::usage, "columns.low: ", low, "; expected less than columns.high = ", high);
+  if (positive <= low || positive > high)
+    fail(Fault::usage, "columns.positive: ", positive, "; expected more than ", low, ", at most ", high);
+}
+
+void RelevanceConfig::validate() const {
+  if (model != "deepbow" && model != "bm25")
+    fail(Fault::usage, "model: unknown model \"", model, "\"; expected deepbow or bm25");
+  columns.validate();
+  vocabulary.validate();
+  deepbow.validate();
+  bm25.validate();
+  Tokenizer{tokenizer};  // knows which stems there are
+}
+
+int32_t group_number(std::string_view group) { return static_cast<int32_t>(key_part(group) >> 33); }
+
+PairRows::PairRows(const RowCache& cache)
+    : query_terms(cache.ragged("query_terms")),
+      query_places(cache.ragged("query_places")),
+      matches(cache.ragged("matches")),
+      match_places(cache.ragged("match_places")),
+      labels(cache.column("label")),
+      grades(cache.column("grade")),
+      groups(cache.ragged("group")) {}
+
+struct Relevance::Parts {
+  Parts(RelevanceConfig c, Vocabulary v, Parameters p)
+      : config(std::move(c)), tokenizer(config.tokenizer), vocabulary(std::move(v)), parameters(std::move(p)) {
+    const Parameters::Scope root = parameters.root();
+    if (config.model == "bm25")
+      model = std::make_unique<Bm25>(config.bm25, vocabulary);
+    else
+      model = std::make_unique<DeepBow>(root / "deepbow", config.deepbow, vocabulary);
+    log_scale = &(root / "calibration").add("log_scale", {1, 1}, constant(std::log(real(4))));
+    shift = &(root / "calibration").add("shift", {1}, constant(-1));
+    parameters.finish();
+  }
+
+  RelevanceConfig config;
+  Tokenizer tokenizer;
+  Vocabulary vocabulary;
+  Parameters parameters;
+  Metadata metadata;
+  std::unique_ptr<BagModel> model;
+  Parameter *log_scale, *shift;  // P(relevant) = σ(e^log_scale · s + shift)
+};
+
+Relevance::Relevance(std::unique_ptr<Parts> parts) : parts_(std::move(parts)) {}
+Relevance::Relevance(RelevanceConfig config, Vocabulary vocabulary, uint64_t seed) {
+  config.validate();
+  parts_ = std::make_unique<Parts>(std::move(config), std::move(vocabulary), Parameters(cpu(), seed));
+}
+Relevance::Relevance(Relevance&&) noexcept = default;
+Relevance::~Relevance() = default;
+
+Relevance Relevance::open(const std::filesystem::path& path) {
+  const TensorFile file(std::filesystem::is_directory(path) ? path / "model.safetensors" : path);
+  const auto expect = [&](const char* key, const char* expected) {
+    if (file.metadata(key) != expected)
+      fail(Fault::input, file.path().string(), ": ", key, " is \"", file.metadata(key), "\"; expected \"", expected, "\"");
+  };
+  expect("format", kFormat);
+  expect("kind", kKind);
+  RelevanceConfig config;
+  try {
+    from_json(config, file.metadata("config"));
+    config.validate();
+    auto parts = std::make_unique<Parts>(config, Vocabulary::load(file, config.vocabulary), Parameters(cpu(), file));
+    parts->metadata = file.metadata();
+    return Relevance(std::move(parts));
+  } catch (const Error& error) {
+    if (error.fault != Fault::usage) throw;
+    fail(Fault::input, file.path().string(), ": ", error.what());  // a configuration that no run could have had
+  }
+}
+
+void Relevance::save(const std::filesystem::path& path, const Metadata& more) const {
+  std::vector<NamedArray> arrays = parts_->parameters.arrays();
+  for (NamedArray& array : parts_->vocabulary.arrays()) arrays.push_back(std::move(array));
+  Metadata metadata = more;
+  metadata["format"] = kFormat;
+  metadata["kind"] = kKind;
+  metadata["config"] = to_json(parts_->config);
+  write_tensor_file(path, std::move(arrays), metadata);
+}
+
+const RelevanceConfig& Relevance::config() const { return parts_->config; }
+const Vocabulary& Relevance::vocabulary() const { return parts_->vocabulary; }
+const Metadata& Relevance::metadata() const { return parts_->metadata; }
+Parameters& Relevance::parameters() { return parts_->parameters; }
+const Parameters& Relevance::parameters() const { return parts_->parameters; }
+
+void Relevance::encode(Side side, std::string_view text, Bag& out, Workspace& workspace) const {
+  const BagModel& model = *parts_->model;
+  parts_->tokenizer.tokenize(text, out.tokens);
+  parts_->vocabulary.terms(out.tokens, out.terms);
+  workspace.ids.clear();
+  workspace.places.clear();
+  for (const Term& term : out.terms.all()) workspace.ids.push_back(term.id);
+  model.places(side, out, workspace.places);
+  Tape& tape = workspace.tape;
+  tape.reset();
+  const TermBatch batch{workspace.ids, workspace.places, single(tape, out.terms.size())};
+  const Tensor weights =
+      (side == Side::query ? model.query_weights(tape, batch) : model.product_weights(tape, batch)).value();
+  out.weights.assign(weights.data, weights.data + weights.size());
+}
+
+double Relevance::probability(double score) const {
+  const double scale = std::exp(static_cast<double>(parts_->log_scale->value().data[0]));
+  return 1 / (1 + std::exp(-(scale * score + static_cast<double>(parts_->shift->value().data[0]))));
+}
+
+namespace {
+
+struct Columns {
+  explicit Columns(const ColumnsConfig& config)
+      : request{{config.query, config.product, config.label}, {}, "stop"}, config(config) {
+    if (!config.group.empty()) request.required.push_back(config.group);
+  }
+  TableRequest request;
+  const ColumnsConfig& config;
+
+  std::string_view query(const Row& row) const { return row[0]; }
+  std::string_view product(const Row& row) const { return row[1]; }
+  double grade(const Row& row) const { return row.number(2, config.low, config.high); }
+  std::string_view group(const Row& row) const { return config.group.empty() ? row[0] : row[3]; }
+};
+
+}  // namespace
+
+RowCache Relevance::encode_rows(const std::string& table, const std::string& bad_rows,
+                                const std::filesystem::path& path) const {
+  const Columns columns(parts_->config.columns);
+  const std::string key = text(kFormat, " ", key_part(MappedFile(table).text()), " ", parts_->vocabulary.fingerprint(), " ",
+                               bad_rows, " ", to_json(parts_->config));
+  return RowCache::open_or_build(path, key, [&] {
+    TableRequest request = columns.request;
+    request.bad_rows = bad_rows;
+    TableReader reader(table, request);
+    RowColumns out;
+    std::vector<int32_t> ids, query_places, product_places, matches, match_places;
+    Bag query, product;
+    const BagModel& model = *parts_->model;
+    const int places = model.places_per_term(Side::product);
+    for (Row row; reader.next(row);) {
+      double grade = 0;
+      try {
+        grade = columns.grade(row);
+      } catch (const Error& error) {
+        reader.reject(error);
+        continue;
+      }
+      const auto read = [&](Side side, std::string_view text, Bag& bag, std::vector<int32_t>& into) {
+        parts_->tokenizer.tokenize(text, bag.tokens);
+        parts_->vocabulary.terms(bag.tokens, bag.terms);
+        into.clear();
+        model.places(side, bag, into);
+      };
+      read(Side::query, columns.query(row), query, query_places);
+      read(Side::product, columns.product(row), product, product_places);
+      ids.clear(), matches.clear(), match_places.clear();
+      for (int64_t i = 0; i < query.terms.size(); ++i) {
+        ids.push_back(query.terms[i].id);
+        const int64_t j = product.terms.find(query.terms[i].id);
+        if (j < 0) continue;
+        matches.push_back(static_cast<int32_t>(i));
+        match_places.insert(match_places.end(), product_places.begin() + j * places,
+                            product_places.begin() + (j + 1) * places);
+      }
+      out.texts["query_terms"].push_back(ids);
+      out.texts["query_places"].push_back(query_places);
+      out.texts["matches"].push_back(matches);
+      out.texts["match_places"].push_back(match_places);
+      const ColumnsConfig& c = parts_->config.columns;
+      out.numbers["label"].push_back(static_cast<float>((grade - c.low) / (c.high - c.low)));
+      out.numbers["grade"].push_back(static_cast<float>(grade));
+      const int32_t group = group_number(columns.group(row));
+      out.texts["group"].push_back({&group, 1});
+    }
+    if (reader.rows() == 0) fail(Fault::input, table, ": no rows");
+    return out;
+  });
+}
+
+namespace {
+
+// The terms and the matches of some pairs, one after the other, in the tape's memory.
+struct PairBatch {
+  TermBatch query, product;
+  Ids positions;  // of the matches among the query terms
+};
+
+PairBatch gather_pairs(Tape& tape, const PairRows& pairs, std::span<const int64_t> rows, double dropout) {
+  int64_t terms = 0, matches = 0, longest = 0;
+  for (int64_t row : rows) {
+    const auto length = static_cast<int64_t>(pairs.query_terms[row].size());
+    terms += length;
+    longest = std::max(longest, length);
+    matches += static_cast<int64_t>(pairs.matches[row].size());
+  }
+  const auto n = static_cast<int64_t>(rows.size());
+  const auto per_term = [](const Ragged<int32_t>& places, const Ragged<int32_t>& items) {
+    return items.values.empty() ? 0 : static_cast<int64_t>(places.values.size() / items.values.size());
+  };
+  const int64_t query_places = per_term(pairs.query_places, pairs.query_terms);
+  const int64_t product_places = per_term(pairs.match_places, pairs.matches);
+  const auto array = [&](int64_t count) { return tape.array<int32_t>(count); };
+  const std::span<int32_t> ids = array(terms), places = array(terms * query_places), starts = array(n + 1);
+  const std::span<int32_t> match_ids = array(matches), match_places = array(matches * product_places);
+  const std::span<int32_t> match_starts = array(n + 1), positions = array(matches), kept = array(longest);
+
+  const bool drop = dropout > 0 && tape.mode() == Mode::train;
+  const uint64_t key = drop ? tape.next_random_key() : 0;
+  uint64_t drawn = 0;
+  int64_t term = 0, match = 0;
+  for (int64_t b = 0; b < n; ++b) {
+    const int64_t row = rows[at(b)], first = term;
+    const Ids query = pairs.query_terms[row], all_places = pairs.query_places[row];
+    starts[at(b)] = static_cast<int32_t>(term);
+    match_starts[at(b)] = static_cast<int32_t>(match);
+    const auto keep = [&](size_t j) {
+      ids[at(term)] = query[j];
+      std::copy_n(all_places.begin() + static_cast<int64_t>(j) * query_places, query_places,
+                  places.begin() + term * query_places);
+      kept[j] = static_cast<int32_t>(term++);
+    };
+    for (size_t j = 0; j < query.size(); ++j) {
+      kept[j] = -1;
+      if (!drop || random_uniform(key, drawn++) >= static_cast<real>(dropout)) keep(j);
+    }
+    if (term == first)  // everything was dropped: a query keeps its terms rather than become empty
+      for (size_t j = 0; j < query.size(); ++j) keep(j);
+    const Ids matched = pairs.matches[row], matched_places = pairs.match_places[row];
+    for (size_t k = 0; k < matched.size(); ++k) {
+      const auto j = static_cast<size_t>(matched[k]);
+      if (kept[j] < 0) continue;
+      positions[at(match)] = kept[j];
+      match_ids[at(match)] = query[j];
+      std::copy_n(matched_places.begin() + static_cast<int64_t>(k) * product_places, product_places,
+                  match_places.begin() + match * product_places);
+      ++match;
+    }
+  }
+  starts[at(n)] = static_cast<int32_t>(term);
+  match_starts[at(n)] = static_cast<int32_t>(match);
+  const auto first = [](std::span<int32_t> values, int64_t count) { return values.first(at(count)); };
+  return {{first(ids, term), first(places, term * query_places), Segments::between(starts)},
+          {first(match_ids, match), first(match_places, match * product_places), Segments::between(match_starts)},
+          first(positions, match)};
+}
+
+struct MatchWeights {
+  Var query, product;  // [m,1]
+  Segments pairs;
+};
+
+MatchWeights weigh(const BagModel& model, Tape& tape, const PairBatch& batch) {
+  const Var query = model.query_weights(tape, batch.query);
+  return {gather(query, tape.index(batch.positions)), model.product_weights(tape, batch.product), batch.product.texts};
+}
+
+}  // namespace
+
+Var Relevance::scores(Tape& tape, const PairRows& pairs, std::span<const int64_t> rows) const {
+  const double dropout = parts_->config.model == "deepbow" ? parts_->config.deepbow.query_dropout : 0;
+  const MatchWeights weights = weigh(*parts_->model, tape, gather_pairs(tape, pairs, rows, dropout));
+  return segment_sum(weights.query * weights.product, weights.pairs);
+}
+
+Objective Relevance::objective(Tape& tape, const PairRows& pairs, std::span<const int64_t> rows) const {
+  const auto n = static_cast<int64_t>(rows.size());
+  const std::span<real> labels = tape.array<real>(n);
+  for (size_t b = 0; b < rows.size(); ++b) labels[b] = pairs.labels[at(rows[b])];
+  const Var logits =
+      linear(scores(tape, pairs, rows), exp(tape.leaf(*parts_->log_scale)), tape.leaf(*parts_->shift));
+  return {{{"relevance", mean(bce(logits, tape.constant({n, 1}, labels))), n}}};
+}
+
+std::vector<double> Relevance::score_rows(const PairRows& pairs, const Workers& workers) const {
+  std::vector<double> scores(at(pairs.size()));
+  constexpr int64_t kGrain = 512;
+  workers.rows(pairs.size(), kGrain, [&](int64_t begin, int64_t end) {
+    Tape tape(cpu(), Mode::score);
+    std::vector<int64_t> rows;
+    for (int64_t row = begin; row < end; ++row) rows.push_back(row);
+    const MatchWeights weights = weigh(*parts_->model, tape, gather_pairs(tape, pairs, rows, 0));
+    const real *query = weights.query.value().data, *product = weights.product.value().data;
+    for (size_t b = 0; b < rows.size(); ++b)
+      for (int32_t m = weights.pairs.begins[b]; m < weights.pairs.ends[b]; ++m)
+        scores[at(rows[b])] += static_cast<double>(query[m]) * static_cast<double>(product[m]);  // as in nn/bag.cpp
+  });
+  return scores;
+}
+
+std::vector<std::pair<std::string, double>> Relevance::metrics(std::span<const double> scores,
+                                                               std::span<const float> grades,
+                                                               const Ragged<int32_t>& groups) const {
+  const ColumnsConfig& c = parts_->config.columns;
+  std::vector<double> grade, probability, predicted, positive, label;
+  for (size_t i = 0; i < scores.size(); ++i) {
+    grade.push_back(grades[i]);
+    label.push_back((grade[i] - c.low) / (c.high - c.low));
+    positive.push_back(grade[i] >= c.positive - 1e-6);  // grades are floats
+    probability.push_back(this->probability(scores[i]));
+    predicted.push_back(c.low + probability[i] * (c.high - c.low));
+  }
+  const std::vector<int64_t> group(groups.values.begin(), groups.values.end());
+  const auto gain = [&](double g) { return graded_gain(1 + g - c.low); };
+  const std::pair<const char*, Metric> all[] = {
+      {"spearman", spearman(scores, grade)},   {"auc", auc(scores, positive)},
+      {"pr_auc", pr_auc(scores, positive)},    {"ndcg10", ndcg(scores, grade, group, 10, gain)},
+      {"logloss", log_loss(probability, label)}, {"rmse", rmse(predicted, grade)},
+      {"ece", calibration_error(probability, label)}};
+  std::vector<std::pair<std::string, double>> list;
+  for (const auto& [name, value] : all) list.emplace_back(name, value.value_or(NAN));
+  return list;
+}
+
+Corpus read_corpus(const RelevanceConfig& config, const std::string& table, const std::string& bad_rows) {
+  const Tokenizer tokenizer(config.tokenizer);
+  VocabularyBuilder builder(config.vocabulary);
+  TableReader reader(table, {{config.columns.query, config.columns.product}, {}, bad_rows});
+  std::unordered_set<uint64_t> seen;  // a text counts once, however many pairs it is in
+  Tokens tokens;
+  int64_t products = 0, words = 0;
+  for (Row row; reader.next(row);)
+    for (size_t column : {size_t{0}, size_t{1}}) {
+      if (!seen.insert(key_of(column, row[column])).second) continue;
+      tokenizer.tokenize(row[column], tokens);
+      builder.add(tokens);
+      if (column == 1) ++products, words += tokens.size();
+    }
+  if (products == 0) fail(Fault::input, table, ": no rows");
+  return {builder.finish(), static_cast<double>(words) / static_cast<double>(products)};
+}
+
+}  // namespace steelyard

@@ -1,0 +1,132 @@
+// Relevance of a product to a query: everything that scoring needs in one object and one file. Texts become terms
+// (tokenizer, vocabulary), terms become bags (a BagModel), two bags become a score, a score becomes a probability
+// σ(a·s + b). `const` and thread-safe: each thread brings a Workspace and its Bags, and a score then allocates nothing.
+//
+//   Relevance relevance = Relevance::open("model.safetensors");
+//   Workspace workspace;  Bag query, product;
+//   relevance.encode(Side::query, "shower faucet", query, workspace);
+//   relevance.encode(Side::product, "Delta 1-Handle Shower Only Faucet", product, workspace);
+//   double s = score(query, product);      // nn/bag.h; match() explains it
+#pragma once
+
+#include <filesystem>
+#include <memory>
+
+#include "autograd/objective.h"
+#include "core/backend.h"
+#include "core/parallel.h"
+#include "data/row_cache.h"
+#include "data/tokenizer.h"
+#include "data/vocabulary.h"
+#include "nn/bm25.h"
+#include "nn/deepbow.h"
+
+namespace steelyard {
+
+// The columns of the tables, by their headers; kept in the model, so that scoring reads what training read.
+struct ColumnsConfig {
+  std::string query = "query", product = "product", label = "label", group;
+  double low = 0, high = 1, positive = 0.5;
+
+  template <class F>
+  void fields(F&& f) {
+    f("query", query, "text of the query");
+    f("product", product, "text of the product");
+    f("label", label, "graded relevance, low … high");
+    f("group", group, "rows that rank against each other (ndcg10); empty: the query");
+    f("low", low, "label of a wrong product");
+    f("high", high, "label of a perfect product");
+    f("positive", positive, "least label that counts as relevant (auc, pr_auc)");
+  }
+  void validate() const;
+};
+
+struct RelevanceConfig {
+  std::string model = "deepbow";
+  ColumnsConfig columns;
+  TokenizerConfig tokenizer;
+  VocabularyConfig vocabulary;
+  DeepBowConfig deepbow;
+  Bm25Config bm25;
+
+  template <class F>
+  void fields(F&& f) {
+    f("model", model, "deepbow or bm25");
+    f("columns", columns, "columns of the data files");
+    f("tokenizer", tokenizer, "text into words");
+    f("vocabulary", vocabulary, "words into terms");
+    f("deepbow", deepbow, "learned weights of terms");
+    f("bm25", bm25, "weights of terms by formula");
+  }
+  void validate() const;
+};
+
+// Pairs encoded once. A match is a term of the query that the product has too: of a product, training needs no more.
+struct PairRows {
+  Ragged<int32_t> query_terms;     // ids
+  Ragged<int32_t> query_places;    // places_per_term(query) per term
+  Ragged<int32_t> matches;         // positions among the query's terms, ascending
+  Ragged<int32_t> match_places;    // places_per_term(product) per match
+  std::span<const float> labels;   // 0 … 1
+  std::span<const float> grades;   // as in the file
+  Ragged<int32_t> groups;          // one number per row
+
+  explicit PairRows(const RowCache& cache);
+  int64_t size() const { return query_terms.size(); }
+};
+
+int32_t group_number(std::string_view group);  // equal texts, equal numbers; a hash of 31 bits
+
+// What a thread needs for encoding.
+struct Workspace {
+  Workspace() : tape(cpu(), Mode::score) {}
+  Tape tape;
+  std::vector<int32_t> ids, places;
+};
+
+class Relevance {
+ public:
+  Relevance(RelevanceConfig config, Vocabulary vocabulary, uint64_t seed);        // untrained
+  static Relevance open(const std::filesystem::path& path);                       // a model file or a run folder
+  Relevance(Relevance&&) noexcept;
+  ~Relevance();
+
+  void encode(Side side, std::string_view text, Bag& out, Workspace& workspace) const;
+  double probability(double score) const;  // σ(a·s + b), a > 0
+
+  const RelevanceConfig& config() const;
+  const Vocabulary& vocabulary() const;
+  const Metadata& metadata() const;  // of the file it was opened from
+  Parameters& parameters();
+  const Parameters& parameters() const;
+
+  void save(const std::filesystem::path& path, const Metadata& more) const;
+
+  // ---- training
+
+  // Reads a table and encodes its pairs into a cache at `path`; the cache is used again if nothing has changed.
+  RowCache encode_rows(const std::string& table, const std::string& bad_rows, const std::filesystem::path& path) const;
+  // The scores of some pairs [n,1]; in Mode::train query terms are left out by the tape's random key.
+  Var scores(Tape& tape, const PairRows& pairs, std::span<const int64_t> rows) const;
+  // Mean binary cross-entropy of σ(a·s + b) against the graded label.
+  Objective objective(Tape& tape, const PairRows& pairs, std::span<const int64_t> rows) const;
+  // The scores of all pairs, to the bit those of `score(encode(query), encode(product))`.
+  std::vector<double> score_rows(const PairRows& pairs, const Workers& workers) const;
+  // auc, spearman, … of scores in the order of the rows; NaN where the data do not define one.
+  std::vector<std::pair<std::string, double>> metrics(std::span<const double> scores, std::span<const float> grades,
+                                                      const Ragged<int32_t>& groups) const;
+
+ private:
+  struct Parts;
+  explicit Relevance(std::unique_ptr<Parts> parts);
+  std::unique_ptr<Parts> parts_;  // a model points to its vocabulary: it stays where it is
+};
+
+// A Vocabulary from the queries and products of a table, and the mean words of a product.
+struct Corpus {
+  Vocabulary vocabulary;
+  double mean_product_length = 0;
+};
+Corpus read_corpus(const RelevanceConfig& config, const std::string& table, const std::string& bad_rows);
+
+}  // namespace steelyard

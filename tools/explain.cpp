@@ -1,0 +1,74 @@
+#include "tools/explain.h"
+
+#include <cstdio>
+
+#include "core/file.h"
+#include "tools/verbs.h"
+
+namespace steelyard {
+
+Explanation explain(const Relevance& model, std::string_view query_text, std::string_view product_text,
+                    const Bag& query, const Bag& product) {
+  Explanation e{.query = std::string(query_text), .product = std::string(product_text)};
+  std::vector<Match> matches;
+  match(query, product, matches);
+  for (const Match& m : matches)
+    e.matches.push_back({std::string(query.terms.surface(m.query_term)),
+                         static_cast<double>(query.weights[static_cast<size_t>(m.query_term)]),
+                         static_cast<double>(product.weights[static_cast<size_t>(m.product_term)]), m.contribution});
+  e.score = score(query, product);
+  e.probability = model.probability(e.score);
+  return e;
+}
+
+std::string explanation_text(const Explanation& e) {
+  std::string out = "query weight  product weight  contribution  word\n";
+  char line[64];
+  for (const MatchLine& m : e.matches) {
+    std::snprintf(line, sizeof line, "%12.6f  %14.6f  %12.6f  ", m.query_weight, m.product_weight, m.contribution);
+    out += line + m.word + "\n";
+  }
+  return out + "score " + number(e.score) + "  probability " + number(e.probability) + "\n";
+}
+
+namespace {
+
+std::string as_json(const Explanation& e) {
+  std::string json = "{\"score\":" + number(e.score) + ",\"probability\":" + number(e.probability) + ",\"matches\":[";
+  for (const MatchLine& m : e.matches)
+    json += std::string(&m == e.matches.data() ? "" : ",") + "{\"word\":" + json_text(m.word) +
+            ",\"query_weight\":" + number(m.query_weight) + ",\"product_weight\":" + number(m.product_weight) +
+            ",\"contribution\":" + number(m.contribution) + "}";
+  return json + "]}\n";
+}
+
+}  // namespace
+
+void add_explain(CLI::App& app) {
+  struct Options {
+    std::string model, query, product, html;
+    bool json = false;
+  };
+  CLI::App* verb = add_verb(app, "explain", "the matched words of a pair, summing exactly to its score",
+                            "steelyard explain run --query 'shower faucet' --product 'Chrome Shower Faucet'");
+  const auto o = std::make_shared<Options>();
+  verb->add_option("MODEL", o->model, "model file or run folder")->required();
+  verb->add_option("--query", o->query, "text of the query")->required();
+  verb->add_option("--product", o->product, "text of the product")->required();
+  verb->add_option("--html", o->html, "also write a page for a browser");
+  verb->add_flag("--json", o->json, "one JSON object whose numbers read back to the same bits");
+  verb->callback([o] {
+    const Relevance model = Relevance::open(o->model);
+    Workspace workspace;
+    Bag query, product;
+    model.encode(Side::query, o->query, query, workspace);
+    model.encode(Side::product, o->product, product, workspace);
+    const Explanation e = explain(model, o->query, o->product, query, product);
+    if (!o->html.empty()) write_atomically(o->html, explanation_page(e));
+    Output out;
+    out << (o->json ? as_json(e) : explanation_text(e));
+    out.flush();
+  });
+}
+
+}  // namespace steelyard

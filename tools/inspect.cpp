@@ -1,0 +1,53 @@
+#include "tools/config.h"
+#include "tools/verbs.h"
+
+namespace steelyard {
+
+namespace {
+
+void run_inspect(const std::string& path) {
+  const Relevance model = Relevance::open(path);
+  RunConfig config;
+  static_cast<RelevanceConfig&>(config) = model.config();
+  TrainingConfig& training = config;
+  if (const auto found = model.metadata().find("training"); found != model.metadata().end())
+    from_json(training, found->second);
+  Output out;
+  out << dump_config(config) << "\n";
+  const Vocabulary& vocabulary = model.vocabulary();
+  out << text("# terms       ", vocabulary.entries(), " of their own, ", vocabulary.size() - vocabulary.entries(),
+              " buckets, counted in ", vocabulary.documents(), " texts\n");
+  for (const Parameter& p : model.parameters().all())
+    out << text("# parameter   ", p.path, " ", p.shape, p.table ? ", a table" : "", ", ",
+                p.shape.size() * static_cast<int64_t>(sizeof(real)), " bytes\n");
+  out << text("# numbers     ", model.parameters().size(), "\n");
+  out.flush();
+}
+
+void run_verify(const std::string& path) {
+  const Relevance model = Relevance::open(path);
+  Output out;
+  out << text(path, ": whole; ", model.config().model, ", ", model.parameters().size(), " numbers, ",
+              model.vocabulary().entries(), " terms\n");
+  out.flush();
+}
+
+void add_file_verb(CLI::App& app, const char* name, const char* what, const char* example,
+                   void (*run)(const std::string&)) {
+  CLI::App* verb = add_verb(app, name, what, example);
+  const auto model = std::make_shared<std::string>();
+  verb->add_option("MODEL", *model, "model file or run folder")->required();
+  verb->callback([model, run] { run(*model); });
+}
+
+}  // namespace
+
+void add_inspect(CLI::App& app) {
+  add_file_verb(app, "inspect", "configuration, parameters and sizes of a model", "steelyard inspect run", run_inspect);
+}
+
+void add_verify(CLI::App& app) {
+  add_file_verb(app, "verify", "is a model file whole? exit 0 or 3", "steelyard verify run", run_verify);
+}
+
+}  // namespace steelyard

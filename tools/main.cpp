@@ -1,0 +1,35 @@
+#include <cstdio>
+#include <new>
+
+#include "tools/verbs.h"
+
+int main(int argc, char** argv) {
+  using namespace steelyard;
+  const auto complain = [](const char* what) { std::fprintf(stderr, "steelyard: %s\n", what); };
+  CLI::App app("Steelyard: relevance, user models and prioritised goals for e-commerce search", "steelyard");
+  app.require_subcommand(1);
+  app.set_version_flag("--version", std::string(STEELYARD_VERSION));
+  app.footer("Example: steelyard demo --out demo\n`steelyard VERB --help` tells more.");
+  for (auto add : {add_demo, add_market, add_train, add_evaluate, add_score, add_encode, add_explain, add_inspect, add_verify})
+    add(app);
+  try {
+    if (!__builtin_cpu_supports("avx2") || !__builtin_cpu_supports("fma"))
+      fail(Fault::usage, "this processor lacks AVX2 or FMA; build with -DSTEELYARD_ARCH=x86-64 for it");
+    app.parse(argc, argv);
+    return 0;
+  } catch (const CLI::Success& e) {
+    return app.exit(e);
+  } catch (const CLI::ParseError& e) {
+    complain(e.what());
+    return static_cast<int>(Fault::usage);
+  } catch (const Error& e) {
+    complain(e.what());
+    return static_cast<int>(e.fault);
+  } catch (const std::bad_alloc&) {
+    complain("out of memory");
+    return static_cast<int>(Fault::resources);
+  } catch (const std::exception& e) {
+    complain(text("a bug in Steelyard, please report: ", e.what()).c_str());
+    return static_cast<int>(Fault::bug);
+  }
+}

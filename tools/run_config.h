@@ -1,0 +1,65 @@
+// The configuration of a run: the model's part, which goes into the model file, and what training needs beside it.
+#pragma once
+
+#include "nn/relevance.h"
+#include "optim/trainer.h"
+
+namespace steelyard {
+
+struct DataConfig {
+  std::string train, dev;
+  std::string bad_rows = "stop";
+
+  template <class F>
+  void fields(F&& f) {
+    f("train", train, "table of training rows: .tsv, .csv or .jsonl, plain or .gz; relative to the data folder");
+    f("dev", dev, "table of rows that choose the best model; empty: none");
+    f("bad_rows", bad_rows, "stop at a malformed row, or skip and count it");
+  }
+};
+
+// How a model was trained; its copy in the model file says nothing of folders and threads.
+struct TrainingConfig {
+  DataConfig data;
+  TrainerConfig trainer;
+  OptimizerConfig optimizer;
+  ScheduleConfig schedule;
+
+  template <class F>
+  void fields(F&& f) {
+    f("data", data, "where the rows are");
+    f("trainer", trainer, "the loop");
+    f("optimizer", optimizer, "the rule of a step");
+    f("schedule", schedule, "the learning rate over the steps");
+  }
+};
+
+// Where a run happens: the same model comes out whatever stands here.
+struct PlaceConfig {
+  std::string data_dir = ".";
+  int threads = 0;
+  std::string device = "cpu";
+
+  template <class F>
+  void fields(F&& f) {
+    f("data_dir", data_dir, "folder of the data files");
+    f("threads", threads, "threads; 0: one per core");
+    f("device", device, "cpu or gpu");
+  }
+};
+
+struct RunConfig : RelevanceConfig, TrainingConfig {
+  PlaceConfig run;
+
+  template <class F>
+  void fields(F&& f) {
+    RelevanceConfig::fields(f);
+    TrainingConfig::fields(f);
+    f("run", run, "where it runs; no part of the model");
+  }
+  void validate() const;  // Error(usage) names the key
+};
+
+extern const char* const kMarketDeepBow;  // tools/configs/market_deepbow.toml
+
+}  // namespace steelyard

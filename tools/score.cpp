@@ -1,0 +1,200 @@
+// score, encode, evaluate: rows in, lines out, in order. Rows are read in pieces of fixed size; threads share a piece.
+#include "core/parallel.h"
+#include "data/table.h"
+#include "tools/verbs.h"
+
+namespace steelyard {
+
+namespace {
+
+struct ServeOptions {
+  std::string model, data = "-", side = "product", id = "id";
+  int threads = 0;
+  bool probability = false;
+};
+
+std::shared_ptr<ServeOptions> add_options(CLI::App* verb, bool data_required) {
+  auto o = std::make_shared<ServeOptions>();
+  verb->add_option("MODEL", o->model, "model file or run folder")->required();
+  CLI::Option* data = verb->add_option("DATA", o->data, "table; -: stdin");
+  if (data_required) data->required();
+  verb->add_option("--threads", o->threads, "threads; 0: one per core");
+  return o;
+}
+
+// Calls read(row) for every row and, for each piece of rows, work(i, workspace, bags) for all of its rows in parallel and
+// then done(n). Whatever was read before a bad row is finished first.
+struct Scratch {
+  Workspace workspace;
+  Bag query, product;
+};
+template <class Read, class Work, class Done>
+void in_pieces(TableReader& reader, const Workers& workers, Read read, Work work, Done done) {
+  constexpr int64_t kPiece = 4096, kGrain = 64;
+  std::vector<Scratch> scratch(kPiece / kGrain);
+  Row row;
+  for (bool more = true; more;) {
+    int64_t n = 0;
+    std::exception_ptr bad;
+    try {
+      while (n < kPiece && (more = reader.next(row))) {
+        read(n, row);
+        ++n;
+      }
+    } catch (const Error&) {
+      bad = std::current_exception();
+    }
+    workers.rows(n, kGrain, [&](int64_t begin, int64_t end) {
+      for (int64_t i = begin; i < end; ++i) work(i, scratch[static_cast<size_t>(begin / kGrain)]);
+    });
+    done(n);
+    if (bad) std::rethrow_exception(bad);
+  }
+}
+
+void set(std::vector<std::string>& list, int64_t i, std::string_view text) {
+  if (list.size() <= static_cast<size_t>(i)) list.resize(static_cast<size_t>(i) + 1);
+  list[static_cast<size_t>(i)] = text;
+}
+
+double score_pair(const Relevance& model, std::string_view query, std::string_view product, Scratch& scratch) {
+  model.encode(Side::query, query, scratch.query, scratch.workspace);
+  model.encode(Side::product, product, scratch.product, scratch.workspace);
+  return score(scratch.query, scratch.product);
+}
+
+void run_score(const ServeOptions& o) {
+  const Relevance model = Relevance::open(o.model);
+  const ColumnsConfig& c = model.config().columns;
+  TableReader reader(o.data, {{c.query, c.product}, {}, "stop"});
+  const Workers workers(o.threads);
+  std::vector<std::string> queries, products;
+  std::vector<double> scores;
+  Output out;
+  in_pieces(
+      reader, workers,
+      [&](int64_t i, const Row& row) {
+        set(queries, i, row[0]);
+        set(products, i, row[1]);
+        scores.resize(queries.size());
+      },
+      [&](int64_t i, Scratch& scratch) {
+        const auto at = static_cast<size_t>(i);
+        const double s = score_pair(model, queries[at], products[at], scratch);
+        scores[at] = o.probability ? model.probability(s) : s;
+      },
+      [&](int64_t n) {
+        for (int64_t i = 0; i < n; ++i) out << number(scores[static_cast<size_t>(i)]) << "\n";
+        out.flush();
+      });
+}
+
+void run_encode(const ServeOptions& o) {
+  if (o.side != "query" && o.side != "product")
+    fail(Fault::usage, "--side: \"", o.side, "\"; expected query or product");
+  const Side side = o.side == "query" ? Side::query : Side::product;
+  const Relevance model = Relevance::open(o.model);
+  const ColumnsConfig& c = model.config().columns;
+  TableReader reader(o.data, {{side == Side::query ? c.query : c.product}, {o.id}, "stop"});
+  const Workers workers(o.threads);
+  std::vector<std::string> texts, ids, lines;
+  int64_t count = 0;
+  Output out;
+  in_pieces(
+      reader, workers,
+      [&](int64_t i, const Row& row) {
+        ++count;
+        set(texts, i, row[0]);
+        set(ids, i, row.has(1) ? std::string(row[1]) : std::to_string(count));
+        lines.resize(texts.size());
+      },
+      [&](int64_t i, Scratch& scratch) {
+        const auto at = static_cast<size_t>(i);
+        Bag& bag = scratch.query;
+        model.encode(side, texts[at], bag, scratch.workspace);
+        std::string& line = lines[at];
+        line = "{\"id\":" + json_text(ids[at]) + ",\"vector\":{";
+        for (int64_t t = 0; t < bag.terms.size(); ++t)
+          line += (t ? "," : "") + json_text(bag.terms.surface(t)) + ":" +
+                  number(static_cast<double>(bag.weights[static_cast<size_t>(t)]));
+        line += "}}\n";
+      },
+      [&](int64_t n) {
+        for (int64_t i = 0; i < n; ++i) out << lines[static_cast<size_t>(i)];
+        out.flush();
+      });
+}
+
+}  // namespace
+
+Evaluation evaluate_table(const Relevance& model, const std::string& table, int threads) {
+  const ColumnsConfig& c = model.config().columns;
+  TableRequest request{{c.query, c.product, c.label}, {}, "stop"};
+  if (!c.group.empty()) request.required.push_back(c.group);
+  TableReader reader(table, request);
+  const Workers workers(threads);
+  std::vector<std::string> queries, products;
+  std::vector<double> piece, scores;
+  std::vector<float> grades;
+  RowColumns::Texts groups;
+  in_pieces(
+      reader, workers,
+      [&](int64_t i, const Row& row) {
+        set(queries, i, row[0]);
+        set(products, i, row[1]);
+        piece.resize(queries.size());
+        grades.push_back(static_cast<float>(row.number(2, c.low, c.high)));
+        const int32_t group = group_number(row[c.group.empty() ? 0 : 3]);
+        groups.push_back({&group, 1});
+      },
+      [&](int64_t i, Scratch& scratch) {
+        const auto at = static_cast<size_t>(i);
+        piece[at] = score_pair(model, queries[at], products[at], scratch);
+      },
+      [&](int64_t n) { scores.insert(scores.end(), piece.begin(), piece.begin() + n); });
+  if (scores.empty()) fail(Fault::input, table, ": no rows");
+  return {static_cast<int64_t>(scores.size()), model.metrics(scores, grades, {groups.starts, groups.values})};
+}
+
+namespace {
+
+void run_evaluate(const ServeOptions& o) {
+  const Evaluation evaluation = evaluate_table(Relevance::open(o.model), o.data, o.threads);
+  Output out;
+  out << "{\"rows\":" << std::to_string(evaluation.rows) << ",\"tasks\":{\"relevance\":{";
+  const char* comma = "";
+  for (const auto& [name, value] : evaluation.metrics) {
+    out << comma << json_text(name) << ":" << number(value);
+    comma = ",";
+  }
+  out << "}}}\n";
+  out.flush();
+}
+
+}  // namespace
+
+void add_score(CLI::App& app) {
+  CLI::App* verb = add_verb(app, "score", "one score per row, in order: the sum over matched words",
+                            "steelyard score run shop/relevance_test.tsv | head");
+  const auto o = add_options(verb, false);
+  verb->add_flag("--probability", o->probability, "print the calibrated probability instead");
+  verb->callback([o] { run_score(*o); });
+}
+
+void add_encode(CLI::App& app) {
+  CLI::App* verb = add_verb(app, "encode", "one bag of weighted words per row, as JSON lines",
+                            "steelyard encode run shop/relevance_test.tsv --side query | head -3");
+  const auto o = add_options(verb, false);
+  verb->add_option("--side", o->side, "query or product");
+  verb->add_option("--id", o->id, "column of the ids; without it rows are numbered from 1");
+  verb->callback([o] { run_encode(*o); });
+}
+
+void add_evaluate(CLI::App& app) {
+  CLI::App* verb = add_verb(app, "evaluate", "metrics on labelled rows, as one JSON object",
+                            "steelyard evaluate run shop/relevance_test.tsv");
+  const auto o = add_options(verb, true);
+  verb->callback([o] { run_evaluate(*o); });
+}
+
+}  // namespace steelyard

@@ -1,0 +1,246 @@
+#include <algorithm>
+#include <atomic>
+#include <cmath>
+#include <csignal>
+#include <optional>
+
+#include "core/file.h"
+#include "data/batches.h"
+#include "data/table.h"
+#include "tools/config.h"
+#include "tools/progress.h"
+#include "tools/explain.h"
+#include "tools/report.h"
+#include "tools/verbs.h"
+
+namespace steelyard {
+
+namespace {
+
+std::atomic<bool> stop_wanted{false};
+static_assert(std::atomic<bool>::is_always_lock_free);
+
+// SIGINT and SIGTERM end a run after a clean checkpoint; a second signal ends the program at once.
+void catch_signals() {
+  struct sigaction action {};
+  action.sa_handler = [](int) { stop_wanted = true; };
+  action.sa_flags = static_cast<int>(SA_RESETHAND);
+  sigaction(SIGINT, &action, nullptr);
+  sigaction(SIGTERM, &action, nullptr);
+}
+
+std::string data_path(const RunConfig& config, const std::string& file) {
+  return (std::filesystem::path(config.run.data_dir) / file).string();
+}
+
+// The best and the worst dev pairs, explained.
+void add_examples(const Relevance& model, const RunConfig& config, Report& report) {
+  if (config.data.dev.empty()) return;
+  constexpr size_t kEach = 4;
+  const ColumnsConfig& c = config.columns;
+  TableReader reader(data_path(config, config.data.dev), {{c.query, c.product, c.label}, {}, config.data.bad_rows});
+  struct Candidate {
+    double error;
+    Explanation explanation;
+  };
+  std::vector<Candidate> best, worst;
+  Workspace workspace;
+  Bag query, product;
+  // Keeps the first kEach by `before`, in one pass.
+  const auto keep = [](std::vector<Candidate>& list, const Candidate& candidate, auto before) {
+    list.insert(std::upper_bound(list.begin(), list.end(), candidate, before), candidate);
+    if (list.size() > kEach) list.pop_back();
+  };
+  for (Row row; reader.next(row);) {
+    const double grade = row.number(2);
+    model.encode(Side::query, row[0], query, workspace);
+    model.encode(Side::product, row[1], product, workspace);
+    const double label = (grade - c.low) / (c.high - c.low);
+    const double error = std::abs(model.probability(score(query, product)) - label);
+    const auto smaller = [](const Candidate& a, const Candidate& b) { return a.error < b.error; };
+    const auto larger = [](const Candidate& a, const Candidate& b) { return a.error > b.error; };
+    const bool good = label >= 0.99 && (best.size() < kEach || error < best.back().error);
+    const bool bad = worst.size() < kEach || error > worst.back().error;
+    if (!good && !bad) continue;
+    Candidate candidate{error, explain(model, row[0], row[1], query, product)};
+    candidate.explanation.grade = grade;
+    if (good) keep(best, candidate, smaller);
+    if (bad) keep(worst, candidate, larger);
+  }
+  for (Candidate& candidate : best) report.best.push_back(std::move(candidate.explanation));
+  for (Candidate& candidate : worst) report.worst.push_back(std::move(candidate.explanation));
+}
+
+void write_report(const Relevance& model, const RunConfig& config, const Outcome& outcome,
+                  const std::filesystem::path& folder) {
+  Report report;
+  report.title = config.model + " on " + config.data.train;
+  report.summary = text("The best model was found after ", outcome.best_step, " of ", outcome.steps, " steps.");
+  report.metrics = outcome.best;
+  report.metrics_jsonl = MappedFile(folder / "metrics.jsonl").text();
+  RunConfig copy = config;
+  report.config_toml = dump_config(copy);
+  add_examples(model, config, report);
+  write_atomically(folder / "report.html", report_page(report));
+}
+
+void check_folder(const std::filesystem::path& folder, RunConfig& config, bool resume) {
+  const auto config_path = folder / "config.toml";
+  if (!std::filesystem::exists(folder) || std::filesystem::is_empty(folder)) return;
+  if (!resume)
+    fail(Fault::usage, "--out ", folder.string(), ": the folder is in use; expected a new or empty one, or --resume");
+  if (!std::filesystem::exists(config_path)) return;
+  RunConfig before;
+  read_config(config_path, before);
+  for (const std::string& key : differences(before, config))
+    if (!key.starts_with("run.") && key != "bm25.mean_length")
+      fail(Fault::usage, "--resume: ", key, " differs from ", config_path.string(), "; expected the run's own configuration");
+}
+
+// What would be trained, without training or writing anything.
+void dry_run(RunConfig& config) {
+  const std::string table = data_path(config, config.data.train);
+  Corpus corpus = read_corpus(config, table, config.data.bad_rows);
+  const Relevance model(config, std::move(corpus.vocabulary), static_cast<uint64_t>(config.trainer.seed));
+  const Vocabulary& vocabulary = model.vocabulary();
+  Output out;
+  out << text("terms       ", vocabulary.entries(), " of their own, ", vocabulary.size() - vocabulary.entries(), " buckets\n");
+  for (const Parameter& p : model.parameters().all())
+    out << text("parameter   ", p.path, " ", p.shape, p.table ? ", a table" : "", "\n");
+  constexpr int64_t kCopies = 4;  // values, two moments, the gradient of a batch at most
+  out << text("memory      ", kCopies * model.parameters().size() * static_cast<int64_t>(sizeof(real)) >> 20,
+              " MiB at most for parameters and their state\n");
+
+  const ColumnsConfig& c = config.columns;
+  const TableRequest request{{c.query, c.product, c.label}, {}, config.data.bad_rows};
+  int64_t count = 0;
+  TableReader counter(table, request);
+  for (Row row; counter.next(row);) ++count;
+  if (count == 0) fail(Fault::input, table, ": no rows");
+  const BatchPlan plan{count, config.trainer.batch, config.trainer.shards, static_cast<uint64_t>(config.trainer.seed)};
+  out << text("rows        ", count, ", ", plan.steps_per_epoch(), " steps per epoch, ",
+              config.trainer.epochs * plan.steps_per_epoch(), " in all\n\nthe first batch begins with\n");
+  std::vector<int64_t> wanted;
+  plan.rows_of(0, 0, wanted);
+  constexpr size_t kShown = 5;
+  wanted.resize(std::min(wanted.size(), kShown));
+  TableReader reader(table, request);
+  Workspace workspace;
+  Bag query;
+  int64_t at = 0;
+  for (Row row; reader.next(row); ++at) {
+    if (std::find(wanted.begin(), wanted.end(), at) == wanted.end()) continue;
+    out << text("  ", row[2], "  ", row[0], "  |  ", row[1], "\n     ");
+    model.encode(Side::query, row[0], query, workspace);
+    for (int64_t i = 0; i < query.terms.size(); ++i) out << " " << query.terms.surface(i);
+    out << "\n";
+  }
+  out.flush();
+}
+
+}  // namespace
+
+Outcome train_run(const RunConfig& wanted, const std::filesystem::path& folder, const TrainOptions& options) {
+  RunConfig config = wanted;
+  config.validate();
+  if (config.run.device == "gpu") gpu();  // says that there is none, until there is
+  check_folder(folder, config, options.resume);
+  std::filesystem::create_directories(folder);
+  remove_leftovers(folder / "state.safetensors");
+  remove_leftovers(folder / "model.safetensors");
+  Progress progress(options.quiet);
+  if (options.resume) {
+    if (const std::optional<Outcome> done = Trainer::finished_run(folder);
+        done && std::filesystem::exists(folder / "report.html")) {
+      progress.message(text(folder.string(), ": finished at step ", done->steps, "; nothing to do"));
+      return *done;
+    }
+  }
+  write_atomically(folder / "config.toml", dump_config(config));
+
+  const Workers workers(config.run.threads);
+  const std::string train_table = data_path(config, config.data.train);
+  Corpus corpus = read_corpus(config, train_table, config.data.bad_rows);
+  if (config.bm25.mean_length == 0) config.bm25.mean_length = corpus.mean_product_length;
+  Relevance model(config, std::move(corpus.vocabulary), static_cast<uint64_t>(config.trainer.seed));
+  const auto cache = folder / "cache";
+  std::filesystem::create_directories(cache);
+  const RowCache train_cache = model.encode_rows(train_table, config.data.bad_rows, cache / "train.rows");
+  const PairRows train(train_cache);
+  std::optional<RowCache> dev_cache;
+  if (!config.data.dev.empty())
+    dev_cache = model.encode_rows(data_path(config, config.data.dev), config.data.bad_rows, cache / "dev.rows");
+
+  TrainingConfig& training_config = config;
+  RelevanceConfig& model_config = config;
+  const std::string training_json = to_json(training_config);
+  const BatchPlan plan{train.size(), config.trainer.batch, config.trainer.shards,
+                       static_cast<uint64_t>(config.trainer.seed)};
+  std::vector<std::vector<int64_t>> rows(static_cast<size_t>(config.trainer.shards));  // reused, one per shard
+  Training training;
+  training.steps_per_epoch = plan.steps_per_epoch();
+  training.identity = text(to_json(model_config), " ", training_json, " ", train_cache.key());
+  training.objective = [&](Tape& tape, int64_t step, int shard) {
+    std::vector<int64_t>& of_shard = rows[static_cast<size_t>(shard)];
+    plan.rows_of(step, shard, of_shard);
+    return model.objective(tape, train, of_shard);
+  };
+  if (dev_cache)
+    training.evaluate = [&] {
+      const PairRows dev(*dev_cache);
+      return model.metrics(model.score_rows(dev, workers), dev.grades, dev.groups);
+    };
+  training.save = [&](const std::filesystem::path& path) { model.save(path, {{"training", training_json}}); };
+
+  Trainer trainer(model.parameters(), training, config.trainer, config.optimizer, config.schedule, workers, folder);
+  trainer.on_step = [&](const StepRecord& record) { progress.step(record); };
+  trainer.on_evaluate = [&](int64_t step, const Metrics& metrics, bool best) { progress.evaluated(step, metrics, best); };
+  trainer.stop = &stop_wanted;
+  if (options.resume && trainer.resume()) progress.message(text("resumed at step ", trainer.step()));
+  const Outcome outcome = trainer.run();
+  write_report(Relevance::open(folder), config, outcome, folder);
+  std::filesystem::remove_all(cache);
+  return outcome;
+}
+
+void add_train(CLI::App& app) {
+  struct Options : TrainOptions {
+    std::string config, out, device, data_dir, train, dev;
+    std::vector<std::string> settings;
+    int threads = -1;
+    bool dry_run = false, dump_config = false;
+  };
+  CLI::App* verb = add_verb(app, "train", "train a model from a configuration",
+                            "steelyard market --out shop && steelyard train tools/configs/market_deepbow.toml --data-dir shop --out run");
+  const auto o = std::make_shared<Options>();
+  verb->add_option("CONFIG", o->config, "TOML file")->required();
+  verb->add_option("--out", o->out, "run folder, new or empty");
+  verb->add_option("--data-dir", o->data_dir, "folder of the data files");
+  verb->add_option("--set", o->settings, "KEY=VALUE: change one option (repeatable)");
+  verb->add_option("--threads", o->threads, "threads; 0: one per core");
+  verb->add_option("--device", o->device, "cpu or gpu");
+  verb->add_flag("--resume", o->resume, "continue from the folder's checkpoint, bit for bit");
+  verb->add_flag("--dry-run", o->dry_run, "print parameters, memory and the first batch in words, and stop");
+  verb->add_flag("--dump-config", o->dump_config, "print the complete configuration, and stop");
+  verb->add_flag("--quiet", o->quiet, "no progress");
+  verb->callback([o] {
+    RunConfig config;
+    read_config(o->config, config);
+    for (const std::string& setting : o->settings) apply_setting(setting, config);
+    if (!o->data_dir.empty()) config.run.data_dir = o->data_dir;
+    if (!o->device.empty()) config.run.device = o->device;
+    if (o->threads >= 0) config.run.threads = o->threads;
+    config.validate();
+    if (o->dump_config) {
+      Output out;
+      out << dump_config(config);
+      return out.flush();
+    }
+    if (o->dry_run) return dry_run(config);
+    if (o->out.empty()) fail(Fault::usage, "--out: missing; expected a folder for the run");
+    catch_signals();
+    train_run(config, o->out, *o);
+  });
+}
+
+}  // namespace steelyard

@@ -1,0 +1,54 @@
+// The verbs of the program, one file each. A verb adds its command to the command line; main() runs the one that was
+// named. Data go to stdout, messages to stderr; an Error becomes one line and its exit code.
+#pragma once
+
+#include <CLI/CLI.hpp>
+#include <filesystem>
+#include <string>
+#include <string_view>
+
+#include "tools/run_config.h"
+
+namespace steelyard {
+
+void add_demo(CLI::App& app);
+void add_market(CLI::App& app);
+void add_train(CLI::App& app);
+void add_evaluate(CLI::App& app);
+void add_score(CLI::App& app);
+void add_encode(CLI::App& app);
+void add_explain(CLI::App& app);
+void add_inspect(CLI::App& app);
+void add_verify(CLI::App& app);
+
+// A new command with an example that runs as the last line of its help.
+CLI::App* add_verb(CLI::App& app, const char* name, const char* what, const char* example);
+
+// Text for stdout, written in large pieces. Error(resources) if it cannot be written.
+class Output {
+ public:
+  ~Output();
+  Output& operator<<(std::string_view text);
+  void flush();
+
+ private:
+  std::string buffer_;
+};
+
+std::string number(double value);          // shortest text that reads back to the same bits; "null" for NaN and Inf
+std::string json_text(std::string_view s);  // quoted and escaped
+
+// `train`, also used by `demo`. The run folder must be new or empty, unless it is resumed.
+struct TrainOptions {
+  bool resume = false, quiet = false;
+};
+Outcome train_run(const RunConfig& config, const std::filesystem::path& folder, const TrainOptions& options);
+
+// `evaluate`: the metrics of a model on a labelled table.
+struct Evaluation {
+  int64_t rows = 0;
+  Metrics metrics;
+};
+Evaluation evaluate_table(const Relevance& model, const std::string& table, int threads);
+
+}  // namespace steelyard
