@@ -156,7 +156,7 @@ struct Bce {
   template <class X> HD static X f(const X& z, const X& t) { return X(math::softplus(z) - t * z); }
   template <class X> HD static X dfa(const X& z, const X& t) { return X(math::sigmoid(z) - t); }
   template <class X> HD static X dfb(const X& z, const X&) { return X(-z); }
-};  // f: 2 ULP of max(log(1 + eᶻ), |t z|); ∂c/∂z: 3 ULP of 1
+};  // f: 2 ULP of 30 for |z| ≤ 30, t in [0, 1]; ∂c/∂z: 3 ULP of 1
 struct SquaredError {
   static constexpr const char* name = "squared_error";
   template <class X> HD static X f(const X& a, const X& b) { return X((a - b) * (a - b)); }
