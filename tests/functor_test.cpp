@@ -1,9 +1,7 @@
-// The formulas of core/functors.h as lanes compute them, against the C library in long double. The bounds asserted here
-// are the ones stated beside each formula. An ULP is that of the true result, or of `scale` if the result is smaller:
-// where terms of size `scale` cancel, no more can be had. The lanes are reached through the processor's Backend, as ops
-// reach them, so Eigen stays out of the tests.
-#include "core/functors.h"
-
+// The formulas of core/functors.h as lanes compute them, against the C library in long double. The bounds
+// asserted here are the ones stated beside each formula. An ULP is that of the true result, or of `scale` if
+// the result is smaller: where terms of size `scale` cancel, no more can be had. The lanes are reached
+// through the processor's Backend, as ops reach them, so Eigen stays out of the tests.
 #include <algorithm>
 #include <cmath>
 #include <cstring>
@@ -11,6 +9,7 @@
 #include <vector>
 
 #include "core/backend.h"
+#include "core/functors.h"
 #include "core/random.h"
 #include "tests/support.h"
 
@@ -21,13 +20,17 @@ namespace {
 using exact = long double;
 using Numbers = std::vector<real>;
 
-constexpr real kInfinity = std::numeric_limits<real>::infinity(), kNaN = std::numeric_limits<real>::quiet_NaN();
+constexpr real kInfinity = std::numeric_limits<real>::infinity(),
+               kNaN = std::numeric_limits<real>::quiet_NaN();
 
 exact sigmoid(exact x) { return 1 / (1 + std::exp(-x)); }
 exact softplus(exact x) { return std::max<exact>(x, 0) + std::log1p(std::exp(-std::abs(x))); }
-exact gelu_tanh(exact x) { return std::tanh(std::sqrt(2 / std::acos(exact(-1))) * (x + exact(0.044715) * x * x * x)); }
+exact gelu_tanh(exact x) {
+  return std::tanh(std::sqrt(2 / std::acos(exact(-1))) * (x + exact(0.044715) * x * x * x));
+}
 exact gelu_slope(exact x) {
-  const exact t = gelu_tanh(x), inner = std::sqrt(2 / std::acos(exact(-1))) * (1 + 3 * exact(0.044715) * x * x);
+  const exact t = gelu_tanh(x),
+              inner = std::sqrt(2 / std::acos(exact(-1))) * (1 + 3 * exact(0.044715) * x * x);
   return (1 + t) / 2 + x / 2 * (1 - t * t) * inner;
 }
 
@@ -44,22 +47,27 @@ struct UnaryReference {
   exact (*df)(exact);
 };
 
+// clang-format off
 const UnaryReference kUnary[] = {
     {unary_id<Identity>, -1e30, 1e30, {0}, {0}, [](exact x) { return x; }, [](exact) { return exact(1); }},
     {unary_id<Neg>, -1e30, 1e30, {0}, {0}, [](exact x) { return -x; }, [](exact) { return exact(-1); }},
-    {unary_id<Exp>, -80, 80, {2}, {2}, [](exact x) { return std::exp(x); }, [](exact x) { return std::exp(x); }},
-    {unary_id<Log>, 1e-30, 1e30, {2}, {0.5}, [](exact x) { return std::log(x); }, [](exact x) { return 1 / x; }},
+    {unary_id<Exp>, -80, 80, {2}, {2},
+     [](exact x) { return std::exp(x); }, [](exact x) { return std::exp(x); }},
+    {unary_id<Log>, 1e-30, 1e30, {2}, {0.5},
+     [](exact x) { return std::log(x); }, [](exact x) { return 1 / x; }},
     {unary_id<Square>, -1e15, 1e15, {0.5}, {0}, [](exact x) { return x * x; }, [](exact x) { return 2 * x; }},
-    {unary_id<Tanh>, -300, 300, {6}, {6, 1}, [](exact x) { return std::tanh(x); },
-     [](exact x) { return 1 - std::tanh(x) * std::tanh(x); }},
+    {unary_id<Tanh>, -300, 300, {6}, {6, 1},
+     [](exact x) { return std::tanh(x); }, [](exact x) { return 1 - std::tanh(x) * std::tanh(x); }},
     {unary_id<Sigmoid>, -300, 300, {2, 1}, {2, 1}, sigmoid, [](exact x) { return sigmoid(x) * sigmoid(-x); }},
-    {unary_id<Relu>, -1e30, 1e30, {0}, {0}, [](exact x) { return std::max<exact>(x, 0); },
-     [](exact x) { return exact(x > 0); }},
+    {unary_id<Relu>, -1e30, 1e30, {0}, {0},
+     [](exact x) { return std::max<exact>(x, 0); }, [](exact x) { return exact(x > 0); }},
     {unary_id<Softplus>, -80, 300, {4}, {2, 1}, softplus, sigmoid},
-    {unary_id<LogRelu>, -300, 1e30, {3}, {2}, [](exact x) { return std::log1p(std::max<exact>(x, 0)); },
-     [](exact x) { return x > 0 ? 1 / (1 + x) : 0; }},
-    {unary_id<Gelu>, -300, 300, {6, 1}, {40, 1}, [](exact x) { return x / 2 * (1 + gelu_tanh(x)); }, gelu_slope},
+    {unary_id<LogRelu>, -300, 1e30, {3}, {2},
+     [](exact x) { return std::log1p(std::max<exact>(x, 0)); }, [](exact x) { return x > 0 ? 1 / (1 + x) : 0; }},
+    {unary_id<Gelu>, -300, 300, {6, 1}, {40, 1},
+     [](exact x) { return x / 2 * (1 + gelu_tanh(x)); }, gelu_slope},
 };
+// clang-format on
 
 struct BinaryReference {
   BinaryId id;
@@ -72,19 +80,24 @@ struct BinaryReference {
 
 exact one(exact, exact) { return 1; }
 
+// clang-format off
 const BinaryReference kBinary[] = {
     {binary_id<Add>, -300, 300, {0.5}, {0}, [](exact a, exact b) { return a + b; }, one, one},
-    {binary_id<Sub>, -300, 300, {0.5}, {0}, [](exact a, exact b) { return a - b; }, one,
-     [](exact, exact) { return exact(-1); }},
-    {binary_id<Mul>, -300, 300, {0.5}, {0}, [](exact a, exact b) { return a * b; }, [](exact, exact b) { return b; },
-     [](exact a, exact) { return a; }},
-    {binary_id<Div>, 1e-3, 300, {0.5}, {2}, [](exact a, exact b) { return a / b; },
-     [](exact, exact b) { return 1 / b; }, [](exact a, exact b) { return -a / (b * b); }},
-    {binary_id<Bce>, -30, 30, {2, 30}, {3, 1}, [](exact z, exact t) { return softplus(z) - t * z; },
-     [](exact z, exact t) { return sigmoid(z) - t; }, [](exact z, exact) { return -z; }},
-    {binary_id<SquaredError>, -300, 300, {3}, {0.5}, [](exact a, exact b) { return (a - b) * (a - b); },
-     [](exact a, exact b) { return 2 * (a - b); }, [](exact a, exact b) { return 2 * (b - a); }},
+    {binary_id<Sub>, -300, 300, {0.5}, {0},
+     [](exact a, exact b) { return a - b; }, one, [](exact, exact) { return exact(-1); }},
+    {binary_id<Mul>, -300, 300, {0.5}, {0},
+     [](exact a, exact b) { return a * b; }, [](exact, exact b) { return b; }, [](exact a, exact) { return a; }},
+    {binary_id<Div>, 1e-3, 300, {0.5}, {2},
+     [](exact a, exact b) { return a / b; }, [](exact, exact b) { return 1 / b; },
+     [](exact a, exact b) { return -a / (b * b); }},
+    {binary_id<Bce>, -30, 30, {2, 30}, {3, 1},
+     [](exact z, exact t) { return softplus(z) - t * z; }, [](exact z, exact t) { return sigmoid(z) - t; },
+     [](exact z, exact) { return -z; }},
+    {binary_id<SquaredError>, -300, 300, {3}, {0.5},
+     [](exact a, exact b) { return (a - b) * (a - b); }, [](exact a, exact b) { return 2 * (a - b); },
+     [](exact a, exact b) { return 2 * (b - a); }},
 };
+// clang-format on
 
 Tensor view(Numbers& x) { return {x.data(), {static_cast<int64_t>(x.size())}, &cpu()}; }
 
@@ -121,7 +134,8 @@ const char* name(BinaryId id) {
 
 double error_in_ulps(real got, exact wanted, const Bound& bound) {
   int exponent = 0;
-  std::frexp(std::max({std::abs(wanted), exact(bound.scale), exact(std::numeric_limits<real>::min())}), &exponent);
+  std::frexp(std::max({std::abs(wanted), exact(bound.scale), exact(std::numeric_limits<real>::min())}),
+             &exponent);
   return static_cast<double>(std::abs(got - wanted) /
                              std::ldexp(exact(std::numeric_limits<real>::epsilon()), exponent - 1));
 }
@@ -204,13 +218,15 @@ TEST_CASE("functors: an element has the same bits in a full lane and in a tail o
     CAPTURE(name(op.id));
     Numbers x = samples(op.low, op.high);
     x.resize(1600);
-    for (real special : {real(0), real(-0.0), real(300), real(-300), kInfinity, -kInfinity, kNaN}) x.push_back(special);
+    for (real special : {real(0), real(-0.0), real(300), real(-300), kInfinity, -kInfinity, kNaN})
+      x.push_back(special);
     x.resize(1616, 1);
     const Results full = run(op.id, x);
     for (size_t begin = 0; begin < x.size(); begin += 16)
       for (size_t count = 1; count < 16; ++count) {
         const auto part = [&](const Numbers& all) {
-          return Numbers(all.begin() + static_cast<int64_t>(begin), all.begin() + static_cast<int64_t>(begin + count));
+          return Numbers(all.begin() + static_cast<int64_t>(begin),
+                         all.begin() + static_cast<int64_t>(begin + count));
         };
         const Results tail = run(op.id, part(x));
         CHECK((same_bits(tail.value, part(full.value)) && same_bits(tail.slope, part(full.slope))));
@@ -227,7 +243,9 @@ TEST_CASE("functors: what happens at the ends of the number line") {
     CHECK((hides_nan ? f(op.id, kNaN) == 0 : std::isnan(f(op.id, kNaN))));
     for (const real x : {real(300), real(-300), real(0), real(-0.0)}) {
       CAPTURE(x);
-      if (op.id == unary_id<Exp> || (op.id == unary_id<Log> && x <= 0) || (op.id == unary_id<Softplus> && x < 0)) continue;
+      if (op.id == unary_id<Exp> || (op.id == unary_id<Log> && x <= 0) ||
+          (op.id == unary_id<Softplus> && x < 0))
+        continue;
       CHECK(error_in_ulps(f(op.id, x), op.f(x), op.value) <= op.value.ulps);
       CHECK(error_in_ulps(df(op.id, x), op.df(x), op.slope) <= op.slope.ulps);
     }
@@ -259,15 +277,22 @@ TEST_CASE("functors: optimiser steps") {
   const auto close = [&](real got, exact wanted, exact size) {
     return std::abs(got - wanted) <= 4 * static_cast<exact>(epsilon) * (std::abs(wanted) + size);
   };
-  const AdamStep adam{.rate = real(0.01), .decay = real(0.001), .epsilon = real(1e-8), .beta1 = real(0.9),
-                      .beta2 = real(0.999), .correction1 = real(1.5), .correction2 = real(2.5)};
+  const AdamStep adam{.rate = real(0.01),
+                      .decay = real(0.001),
+                      .epsilon = real(1e-8),
+                      .beta1 = real(0.9),
+                      .beta2 = real(0.999),
+                      .correction1 = real(1.5),
+                      .correction2 = real(2.5)};
   Numbers moved = w, m(w.size(), real(0.1)), v(w.size(), real(0.2));
   cpu().update(adam, view(moved), view(m), view(v), view(g));
   bool right = true;
   for (size_t i = 0; i < w.size(); ++i) {
-    const exact x = g[i], b1 = adam.beta1, b2 = adam.beta2, m1 = b1 * real(0.1) + (1 - b1) * x, v1 = b2 * real(0.2) + (1 - b2) * x * x;
+    const exact x = g[i], b1 = adam.beta1, b2 = adam.beta2, m1 = b1 * real(0.1) + (1 - b1) * x,
+                v1 = b2 * real(0.2) + (1 - b2) * x * x;
     const exact step = adam.rate * m1 * adam.correction1 / (std::sqrt(v1 * adam.correction2) + adam.epsilon);
-    right = right && close(m[i], m1, 1) && close(v[i], v1, 1) && close(moved[i], w[i] - adam.decay * w[i] - step, std::abs(w[i]) + 0.1L);
+    right = right && close(m[i], m1, 1) && close(v[i], v1, 1) &&
+            close(moved[i], w[i] - adam.decay * w[i] - step, std::abs(w[i]) + 0.1L);
   }
   CHECK(right);
   const AdagradStep adagrad{.rate = real(0.01), .decay = real(0.001), .epsilon = real(1e-8)};
@@ -276,7 +301,8 @@ TEST_CASE("functors: optimiser steps") {
   cpu().update(adagrad, view(moved), view(sum), {}, view(g));
   for (size_t i = 0; i < w.size(); ++i) {
     const exact x = g[i], s = real(0.2) + x * x, step = adagrad.rate * x / (std::sqrt(s) + adagrad.epsilon);
-    right = right && close(sum[i], s, 1) && close(moved[i], w[i] - adagrad.decay * w[i] - step, std::abs(w[i]) + 0.1L);
+    right = right && close(sum[i], s, 1) &&
+            close(moved[i], w[i] - adagrad.decay * w[i] - step, std::abs(w[i]) + 0.1L);
   }
   CHECK(right);
 }

@@ -1,6 +1,6 @@
-// To add a row, append it to the group of its function: its name, the shapes of the inputs, the call. Give a function
-// the shapes that could break it: one element, sizes that no lane of 16 divides, no rows at all, two and three sizes, the
-// same Var twice, repeated ids, empty segments.
+// To add a row, append it to the group of its function: its name, the shapes of the inputs, the call. Give a
+// function the shapes that could break it: one element, sizes that no lane of 16 divides, no rows at all, two
+// and three sizes, the same Var twice, repeated ids, empty segments.
 #include "tests/op_table.h"
 
 #include <algorithm>
@@ -61,10 +61,14 @@ void add_elementwise(Table& table) {
   add_unary(table, "gelu", gelu);
   add_unary(table, "affine", [](Var x) { return affine(x, real(-1.5), real(0.25)); });
 
-  add_binary(table, "binary operator+ add", [](Var a, Var b) { return a + b; }, false);
-  add_binary(table, "operator- sub", [](Var a, Var b) { return a - b; }, true);
-  add_binary(table, "operator* mul", [](Var a, Var b) { return a * b; }, false);
-  add_binary(table, "operator/ div", [](Var a, Var b) { return a / b; }, true, 0.5, 3);
+  add_binary(
+      table, "binary operator+ add", [](Var a, Var b) { return a + b; }, false);
+  add_binary(
+      table, "operator- sub", [](Var a, Var b) { return a - b; }, true);
+  add_binary(
+      table, "operator* mul", [](Var a, Var b) { return a * b; }, false);
+  add_binary(
+      table, "operator/ div", [](Var a, Var b) { return a / b; }, true, 0.5, 3);
   add_binary(table, "bce", bce, false);
   add_binary(table, "squared_error", squared_error, true);
 
@@ -84,8 +88,8 @@ void add_products(Table& table) {
   struct Sizes {
     int64_t m, k, n;
   };
-  for (const auto [m, k, n] : {Sizes{3, 5, 7}, Sizes{1, 1, 1}, Sizes{17, 33, 19}, Sizes{8, 4, 16}, Sizes{0, 5, 7},
-                               Sizes{3, 0, 7}, Sizes{3, 5, 0}}) {
+  for (const auto [m, k, n] : {Sizes{3, 5, 7}, Sizes{1, 1, 1}, Sizes{17, 33, 19}, Sizes{8, 4, 16},
+                               Sizes{0, 5, 7}, Sizes{3, 0, 7}, Sizes{3, 5, 0}}) {
     const std::string sizes = text(m, "×", k, "×", n);
     table.push_back({.name = "matmul, " + sizes,
                      .inputs = {{m, k}, {k, n}},
@@ -105,9 +109,9 @@ void add_products(Table& table) {
                    .inputs = {{2, 3, 5}, {5, 4}},
                    .f = [](const Operands& x) { return matmul(x[0], x[1]); },
                    .by_row = ByRow{{0}}});
-  table.push_back({.name = "matmul, both inputs the same",
-                   .inputs = {{5, 5}},
-                   .f = [](const Operands& x) { return matmul(x[0], x[0]); }});
+  table.push_back({.name = "matmul, both inputs the same", .inputs = {{5, 5}}, .f = [](const Operands& x) {
+                     return matmul(x[0], x[0]);
+                   }});
   table.push_back({.name = "matmul_transposed, both inputs the same",
                    .inputs = {{5, 7}},
                    .f = [](const Operands& x) { return matmul_transposed(x[0], x[0]); }});
@@ -115,9 +119,9 @@ void add_products(Table& table) {
                    .inputs = {{2, 3, 5}, {5, 4}, {4}},
                    .f = [](const Operands& x) { return linear(x[0], x[1], x[2], unary_id<Tanh>); },
                    .by_row = ByRow{{0}}});
-  table.push_back({.name = "linear, one size",
-                   .inputs = {{5}, {5, 4}, {4}},
-                   .f = [](const Operands& x) { return linear(x[0], x[1], x[2]); }});
+  table.push_back({.name = "linear, one size", .inputs = {{5}, {5, 4}, {4}}, .f = [](const Operands& x) {
+                     return linear(x[0], x[1], x[2]);
+                   }});
 }
 
 void add_matrices(Table& table) {
@@ -136,12 +140,16 @@ void add_matrices(Table& table) {
                      .by_row = ByRow{{0, 1}}});
     table.push_back({.name = text("concat, ", shape),
                      .inputs = {shape, {shape.rows(), 6}, {shape.rows(), 16}},
-                     .f = [](const Operands& x) { return concat({x[0], x[1], x[2]}); },
+                     .f =
+                         [](const Operands& x) {
+                           return concat({x[0], x[1], x[2]});
+                         },
                      .by_row = ByRow{{0, 1, 2}}});
-    table.push_back({.name = text("slice_columns, ", shape),
-                     .inputs = {shape},
-                     .f = [](const Operands& x) { return slice_columns(x[0], x[0].cols() / 3, (x[0].cols() + 1) / 2); },
-                     .by_row = ByRow{{0}}});
+    table.push_back(
+        {.name = text("slice_columns, ", shape),
+         .inputs = {shape},
+         .f = [](const Operands& x) { return slice_columns(x[0], x[0].cols() / 3, (x[0].cols() + 1) / 2); },
+         .by_row = ByRow{{0}}});
   }
   table.push_back({.name = "dot_rows, both inputs the same",
                    .inputs = {{3, 7}},
@@ -149,20 +157,23 @@ void add_matrices(Table& table) {
                    .by_row = ByRow{{0}}});
   table.push_back({.name = "concat, one input twice",
                    .inputs = {{3, 5}, {3, 0}},
-                   .f = [](const Operands& x) { return concat(std::vector<Var>{x[0], x[1], x[0]}); },
+                   .f =
+                       [](const Operands& x) {
+                         return concat(std::vector<Var>{x[0], x[1], x[0]});
+                       },
                    .by_row = ByRow{{0, 1}}});
-  table.push_back({.name = "slice_columns, none",
-                   .inputs = {{3, 5}},
-                   .f = [](const Operands& x) { return slice_columns(x[0], 5, 0); }});
-  table.push_back({.name = "reshape",
-                   .inputs = {{6, 4}},
-                   .f = [](const Operands& x) { return reshape(x[0], {2, 3, 4}); }});
-  table.push_back({.name = "reshape, to a scalar",
-                   .inputs = {{1, 1}},
-                   .f = [](const Operands& x) { return reshape(x[0], {}); }});
-  table.push_back({.name = "reshape, no rows",
-                   .inputs = {{0, 4}},
-                   .f = [](const Operands& x) { return reshape(x[0], {2, 0}); }});
+  table.push_back({.name = "slice_columns, none", .inputs = {{3, 5}}, .f = [](const Operands& x) {
+                     return slice_columns(x[0], 5, 0);
+                   }});
+  table.push_back({.name = "reshape", .inputs = {{6, 4}}, .f = [](const Operands& x) {
+                     return reshape(x[0], {2, 3, 4});
+                   }});
+  table.push_back({.name = "reshape, to a scalar", .inputs = {{1, 1}}, .f = [](const Operands& x) {
+                     return reshape(x[0], {});
+                   }});
+  table.push_back({.name = "reshape, no rows", .inputs = {{0, 4}}, .f = [](const Operands& x) {
+                     return reshape(x[0], {2, 0});
+                   }});
 }
 
 // ---- look-ups
@@ -204,9 +215,10 @@ void add_look_ups(Table& table) {
                    .tables = {{9, 5}}});
   table.push_back({.name = "rows, one table read twice",
                    .inputs = {},
-                   .f = [](const Operands& x) {
-                     return rows(x.tape, *x.tables[0], x.index()) * rows(x.tape, *x.tables[0], x.index());
-                   },
+                   .f =
+                       [](const Operands& x) {
+                         return rows(x.tape, *x.tables[0], x.index()) * rows(x.tape, *x.tables[0], x.index());
+                       },
                    .tables = {{9, 5}},
                    .ids = repeated,
                    .by_row = ByRow{.ids = true}});
@@ -214,9 +226,9 @@ void add_look_ups(Table& table) {
                    .inputs = {{0}},
                    .f = [](const Operands& x) { return bag(*x.tables[0], x.index(), x.segments, x[0]); },
                    .tables = {{9, 5}}});
-  table.push_back({.name = "gather, none",
-                   .inputs = {{4, 5}},
-                   .f = [](const Operands& x) { return gather(x[0], x.index()); }});
+  table.push_back({.name = "gather, none", .inputs = {{4, 5}}, .f = [](const Operands& x) {
+                     return gather(x[0], x.index());
+                   }});
 }
 
 // ---- segments and softmax
@@ -229,9 +241,9 @@ void add_segments(Table& table) {
                      .begins = {1, 4, 4},
                      .ends = {4, 4, 7},
                      .by_row = ByRow{.segments = true}});
-  table.push_back({.name = "segment_sum, none",
-                   .inputs = {{8, 5}},
-                   .f = [](const Operands& x) { return segment_sum(x[0], x.segments); }});
+  table.push_back({.name = "segment_sum, none", .inputs = {{8, 5}}, .f = [](const Operands& x) {
+                     return segment_sum(x[0], x.segments);
+                   }});
   table.push_back({.name = "softmax, segments with gaps",
                    .inputs = {{40}},
                    .f = [](const Operands& x) { return softmax(x[0], x.segments); },
@@ -284,21 +296,27 @@ void add_losses(Table& table) {
                    .f = entropy,
                    .ids = {4, 0, -1, 2},
                    .by_row = ByRow{{0}, true}});
-  table.push_back({.name = "cross_entropy, one class", .inputs = {{2, 1}}, .f = entropy, .ids = {0, 0}, .flat = {0}});
-  table.push_back({.name = "cross_entropy, no label", .inputs = {{2, 3}}, .f = entropy, .ids = {-1, -1}, .flat = {0}});
+  table.push_back(
+      {.name = "cross_entropy, one class", .inputs = {{2, 1}}, .f = entropy, .ids = {0, 0}, .flat = {0}});
+  table.push_back(
+      {.name = "cross_entropy, no label", .inputs = {{2, 3}}, .f = entropy, .ids = {-1, -1}, .flat = {0}});
   table.push_back({.name = "cross_entropy, no rows", .inputs = {{0, 3}}, .f = entropy});
   for (const Shape& shape : {Shape{3, 37}, Shape{1}, Shape{2, 3, 5}, Shape{0, 4}}) {
     table.push_back(
         {.name = text("sum, ", shape), .inputs = {shape}, .f = [](const Operands& x) { return sum(x[0]); }});
-    table.push_back(
-        {.name = text("mean, ", shape), .inputs = {shape}, .f = [](const Operands& x) { return mean(x[0]); }});
+    table.push_back({.name = text("mean, ", shape), .inputs = {shape}, .f = [](const Operands& x) {
+                       return mean(x[0]);
+                     }});
   }
   table.push_back({.name = "weighted_mean", .inputs = {{4}}, .f = [](const Operands& x) {
                      return weighted(x, {real(0.5), 0, 2, 1});
                    }});
   table.push_back({.name = "weighted_mean, all weights 0",
                    .inputs = {{3}},
-                   .f = [](const Operands& x) { return weighted(x, {0, 0, 0}); },
+                   .f =
+                       [](const Operands& x) {
+                         return weighted(x, {0, 0, 0});
+                       },
                    .flat = {0}});
   table.push_back({.name = "weighted_mean, none", .inputs = {{0}}, .f = [](const Operands& x) {
                      return weighted(x, {});
@@ -317,7 +335,8 @@ Table make_table() {
 }
 
 Init draw(const OpCase& row) {
-  const auto low = static_cast<real>(row.low), high = static_cast<real>(row.high), avoid = static_cast<real>(row.avoid);
+  const auto low = static_cast<real>(row.low), high = static_cast<real>(row.high),
+             avoid = static_cast<real>(row.avoid);
   return [=](uint64_t key, int64_t index) {
     const real x = low + (high - low) * random_uniform(key, static_cast<uint64_t>(index));
     return x < 0 ? x - avoid : x + avoid;
@@ -381,7 +400,8 @@ std::vector<real> gradient(const Gradients& gradients, const Parameter& p) {
     std::vector<int32_t> rows(grad.rows.size());
     p.buffer.tensor().backend->download(grad.rows.data(), rows.data(), grad.rows.size_bytes());
     const std::vector<real> values = numbers(grad.values);
-    for (size_t i = 0; i < values.size(); ++i) all[static_cast<size_t>(rows[i / cols]) * cols + i % cols] += values[i];
+    for (size_t i = 0; i < values.size(); ++i)
+      all[static_cast<size_t>(rows[i / cols]) * cols + i % cols] += values[i];
   }
   return all;
 }

@@ -1,7 +1,8 @@
-// The op table: every differentiable function of the library, as rows that can be run. A row says what goes in and which
-// function is called; it knows nothing of what is checked. tests/op_test.cpp checks gradients, repeated backward passes
-// and the independence of a row from its batch; tests/twin_test.cpp and tests/tape_test.cpp use the same rows. A row runs on
-// any Backend, and its numbers are drawn from (seed, input, position), so two devices see the same ones.
+// The op table: every differentiable function of the library, as rows that can be run. A row says what goes
+// in and which function is called; it knows nothing of what is checked. tests/op_test.cpp checks gradients,
+// repeated backward passes and the independence of a row from its batch; tests/twin_test.cpp and
+// tests/tape_test.cpp use the same rows. A row runs on any Backend, and its numbers are drawn from (seed,
+// input, position), so two devices see the same ones.
 //
 // How to add a row: tests/op_table.cpp. A function of autograd/ops.h without a row fails op_test.
 #pragma once
@@ -36,7 +37,8 @@ struct ByRow {
 };
 
 struct OpCase {
-  std::string name;           // "FUNCTION FUNCTOR, what is special": the words before the comma are what the row covers
+  // "FUNCTION FUNCTOR, what is special": the words before the comma are what the row covers.
+  std::string name;
   std::vector<Shape> inputs;  // drawn uniformly from [low, high], then moved away from 0 by `avoid`
   std::function<Var(const Operands&)> f;
   std::vector<Shape> tables = {};
@@ -56,9 +58,9 @@ class OpSetup {
  public:
   OpSetup(const OpCase& row, Backend& backend, uint64_t seed = 1);
 
-  Var run(Tape& tape) const;                     // the function over leaves
+  Var run(Tape& tape) const;                      // the function over leaves
   Var run_row(Tape& tape, int64_t number) const;  // the same for one row alone; needs `by_row`
-  int64_t rows() const;                          // how many rows `by_row` cuts
+  int64_t rows() const;                           // how many rows `by_row` cuts
 
   const OpCase& row;
   Parameters parameters;

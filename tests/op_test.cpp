@@ -1,6 +1,6 @@
-// What every row of the op table must fulfil (reliability: honest gradients, the same bits however often and in
-// whatever company a row is computed). Gradients are compared with differences in the double build only: in float a
-// difference says little.
+// What every row of the op table must fulfil (reliability: honest gradients, the same bits however often and
+// in whatever company a row is computed). Gradients are compared with differences in the double build only:
+// in float a difference says little.
 #include <algorithm>
 #include <cmath>
 #include <cstring>
@@ -59,7 +59,8 @@ std::map<std::string, int> declared_functions() {
   header = std::regex_replace(header, std::regex("//[^\n]*"), "");
   const std::regex declaration("\\bVar\\s+(operator\\S|\\w+)\\s*\\(");
   std::map<std::string, int> functions;
-  for (std::sregex_iterator it(header.begin(), header.end(), declaration), end; it != end; ++it) ++functions[(*it)[1]];
+  for (std::sregex_iterator it(header.begin(), header.end(), declaration), end; it != end; ++it)
+    ++functions[(*it)[1]];
   return functions;
 }
 
@@ -111,11 +112,13 @@ TEST_CASE("op table: gradients equal central differences") {
         x = kept - step;
         const double below = value();
         x = kept;
-        const double numeric = (above - below) / (2 * step), size = std::max(std::abs(numeric), std::abs(analytic[i]));
+        const double numeric = (above - below) / (2 * step),
+                     size = std::max(std::abs(numeric), std::abs(analytic[i]));
         const double ratio = std::abs(numeric - analytic[i]) / (1e-8 + 1e-6 * size);
         largest = std::max(largest, std::abs(analytic[i]));
         if (!(ratio <= 1))
-          FAIL_CHECK(row.name, ": input ", input, ", element ", i, ": numeric ", numeric, ", analytic ", analytic[i]);
+          FAIL_CHECK(row.name, ": input ", input, ", element ", i, ": numeric ", numeric, ", analytic ",
+                     analytic[i]);
         worst = std::max(worst, ratio);
       }
       if (analytic.empty() || result_is_empty) continue;
@@ -168,12 +171,14 @@ TEST_CASE("op table: two losses of one recording equal two recordings, and backw
     CAPTURE(row.name);
     const OpSetup setup(row, cpu());
     struct Recording {
-      explicit Recording(const OpSetup& setup) : tape(cpu()), y(setup.run(tape)), a(projection(y, 1)), b(projection(y, 2)) {}
+      explicit Recording(const OpSetup& setup)
+          : tape(cpu()), y(setup.run(tape)), a(projection(y, 1)), b(projection(y, 2)) {}
       Tape tape;
       Var y, a, b;
     };
     Recording together(setup), alone_a(setup), alone_b(setup);
-    const Numbers a = backward(setup, together.tape, together.a), b = backward(setup, together.tape, together.b);
+    const Numbers a = backward(setup, together.tape, together.a),
+                  b = backward(setup, together.tape, together.b);
     CHECK(same_bits(a, backward(setup, alone_a.tape, alone_a.a)));
     CHECK(same_bits(b, backward(setup, alone_b.tape, alone_b.b)));
     CHECK(same_bits(a, backward(setup, together.tape, together.a)));
@@ -211,8 +216,8 @@ TEST_CASE("op table: a row has the same bits alone and in its batch") {
   }
 }
 
-// The same over many shapes: batches of every size up to 40 rows, whose first and last rows are also computed alone and
-// in batches of 8 and 13.
+// The same over many shapes: batches of every size up to 40 rows, whose first and last rows are also computed
+// alone and in batches of 8 and 13.
 TEST_CASE("a row's bits do not depend on its batch: products, softmax, layer norm, bags") {
   constexpr int64_t kMost = 40;
   for (const int64_t inner : {1, 7, 16, 64, 129, 300})

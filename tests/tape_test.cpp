@@ -1,5 +1,6 @@
-// The ground that training stands on: the tape and its memory, the gradients and how they are merged, parameters, the
-// index of a look-up, random numbers, threads. Then every error that core and autograd can report.
+// The ground that training stands on: the tape and its memory, the gradients and how they are merged,
+// parameters, the index of a look-up, random numbers, threads. Then every error that core and autograd can
+// report.
 #include "autograd/tape.h"
 
 #include <algorithm>
@@ -22,7 +23,8 @@ namespace {
 
 using Numbers = std::vector<real>;
 
-constexpr real kNaN = std::numeric_limits<real>::quiet_NaN(), kInfinity = std::numeric_limits<real>::infinity();
+constexpr real kNaN = std::numeric_limits<real>::quiet_NaN(),
+               kInfinity = std::numeric_limits<real>::infinity();
 
 bool same_bits(const Numbers& a, const Numbers& b) {
   return a.size() == b.size() && (a.empty() || std::memcmp(a.data(), b.data(), a.size() * sizeof(real)) == 0);
@@ -30,7 +32,8 @@ bool same_bits(const Numbers& a, const Numbers& b) {
 
 std::vector<int32_t> random_ids(uint64_t key, int64_t count, int32_t below) {
   std::vector<int32_t> ids(static_cast<size_t>(count));
-  for (size_t i = 0; i < ids.size(); ++i) ids[i] = static_cast<int32_t>(random_bits(key, i) % static_cast<uint64_t>(below));
+  for (size_t i = 0; i < ids.size(); ++i)
+    ids[i] = static_cast<int32_t>(random_bits(key, i) % static_cast<uint64_t>(below));
   return ids;
 }
 
@@ -46,14 +49,19 @@ TEST_CASE("tape: a Var of before reset is stale, and says so") {
   Tape tape(cpu());
   const Var old = tanh(tape.leaf(p));
   tape.reset();
-  const auto check_stale = [&](auto&& use) { check_fails(Fault::bug, use, "tape: a stale Var: it was made before reset()"); };
+  const auto check_stale = [&](auto&& use) {
+    check_fails(Fault::bug, use, "tape: a stale Var: it was made before reset()");
+  };
   check_stale([&] { old.value(); });
   check_stale([&] { old.shape(); });
   check_stale([&] { old.needs_grad(); });
   check_stale([&] { tanh(old); });
   const Var fresh = tape.leaf(p);
   check_stale([&] { fresh + old; });
-  check_stale([&] { Gradients g(parameters); tape.backward(old, g); });
+  check_stale([&] {
+    Gradients g(parameters);
+    tape.backward(old, g);
+  });
 }
 
 TEST_CASE("tape: Vars of two tapes do not meet") {
@@ -61,9 +69,11 @@ TEST_CASE("tape: Vars of two tapes do not meet") {
   const Parameter& p = parameters.root().add("p", {2}, constant(1));
   Tape one(cpu()), other(cpu());
   const Var a = one.leaf(p), b = other.leaf(p);
-  check_fails(Fault::bug, [&] { a + b; }, "add: a Var of another tape");
+  check_fails(
+      Fault::bug, [&] { a + b; }, "add: a Var of another tape");
   Gradients gradients(parameters);
-  check_fails(Fault::bug, [&] { one.backward(sum(b), gradients); }, "backward: a Var of another tape");
+  check_fails(
+      Fault::bug, [&] { one.backward(sum(b), gradients); }, "backward: a Var of another tape");
 }
 
 TEST_CASE("tape: a steady step grows no arena") {
@@ -97,7 +107,8 @@ TEST_CASE("tape: a steady step asks for no heap memory") {
   const Parameters::Scope at = parameters.root();
   const Parameter &W = at.add("W", {24, 10}, normal(1)), &b = at.add("b", {10}, normal(1)),
                   &gain = at.add("gain", {10}, constant(1)), &table = at.table("table", {50, 8}, normal(1));
-  const std::vector<int32_t> ids = random_ids(1, 30, 50), labels = random_ids(2, 10, 10), lengths = random_ids(3, 10, 10),
+  const std::vector<int32_t> ids = random_ids(1, 30, 50), labels = random_ids(2, 10, 10),
+                             lengths = random_ids(3, 10, 10),
                              offsets = {0, 3, 6, 9, 12, 15, 18, 21, 24, 27, 30};
   const Numbers weights(10, 1);
   Gradients gradients(parameters), merged(parameters);
@@ -108,9 +119,12 @@ TEST_CASE("tape: a steady step asks for no heap memory") {
     gradients.clear();
     const RowIndex index = tape.index(ids);
     const Segments segments = Segments::between(tape.upload(offsets));
-    const Var looked_up = reshape(rows(tape, table, index), {10, 24}), bags = bag(tape, table, index, segments);
-    const Var hidden = layer_norm(linear(looked_up, tape.leaf(W), tape.leaf(b), unary_id<Tanh>), tape.leaf(gain), tape.leaf(b));
-    const Var y = concat({slice_columns(dropout(hidden, real(0.1)), 0, 4), bags}) * tape.constant({10, 12}, Numbers(120, 1));
+    const Var looked_up = reshape(rows(tape, table, index), {10, 24}),
+              bags = bag(tape, table, index, segments);
+    const Var hidden = layer_norm(linear(looked_up, tape.leaf(W), tape.leaf(b), unary_id<Tanh>),
+                                  tape.leaf(gain), tape.leaf(b));
+    const Var y = concat({slice_columns(dropout(hidden, real(0.1)), 0, 4), bags}) *
+                  tape.constant({10, 12}, Numbers(120, 1));
     const Var loss = mean(cross_entropy(softmax(slice_columns(y, 0, 10), lengths), labels)) + mean(square(y));
     tape.backward(loss, gradients);
   };
@@ -142,7 +156,8 @@ TEST_CASE("tape: arguments that need no gradient get none, and scoring records o
   const Var y = sum(scoring.leaf(p));
   CHECK(!y.needs_grad());
   CHECK(scoring.index(random_ids(1, 9, 5)).rows.empty());
-  check_fails(Fault::bug, [&] { scoring.backward(y, gradients); }, "backward: the tape is in Mode::score");
+  check_fails(
+      Fault::bug, [&] { scoring.backward(y, gradients); }, "backward: the tape is in Mode::score");
 }
 
 TEST_CASE("tape: a record that the loss does not reach is not run") {
@@ -152,7 +167,8 @@ TEST_CASE("tape: a record that the loss does not reach is not run") {
   const Var x = tape.leaf(p);
   int runs = 0;
   const Var other = tape.record("other", x.value(), {x}, [&runs](Tensor) { ++runs; });
-  const Var loss = tape.record("loss", x.value(), {x}, [x, &runs](Tensor dy) { runs += 10, x.backend().axpy(1, dy, x.grad()); });
+  const Var loss = tape.record("loss", x.value(), {x},
+                               [x, &runs](Tensor dy) { runs += 10, x.backend().axpy(1, dy, x.grad()); });
   Gradients gradients(parameters);
   tape.backward(loss, gradients);
   CHECK(runs == 10);
@@ -212,7 +228,8 @@ TEST_CASE("tape: first_not_finite names the op, for every row of the op table") 
         const std::string words = " " + row.name.substr(0, row.name.find(',')) + " ";
         const bool is_view = words == " reshape ";  // its numbers are those of the leaf
         if (row.name != "rows, one table read twice")
-          CHECK_MESSAGE((is_view ? op == std::string("leaf") : words.find(text(" ", op, " ")) != words.npos), std::string(op));
+          CHECK_MESSAGE((is_view ? op == std::string("leaf") : words.find(text(" ", op, " ")) != words.npos),
+                        std::string(op));
         number = kept;
       }
     }
@@ -233,7 +250,8 @@ TEST_CASE("tape: first_not_finite names the op, for every row of the op table") 
 
 TEST_CASE("gradients: the norm shows a NaN, wherever it is") {
   Parameters parameters(cpu(), 1);
-  const Parameter &p = parameters.root().add("p", {5}, constant(1)), &t = parameters.root().table("t", {5, 3}, constant(1));
+  const Parameter &p = parameters.root().add("p", {5}, constant(1)),
+                  &t = parameters.root().table("t", {5, 3}, constant(1));
   Gradients gradients(parameters);
   const std::vector<int32_t> rows = {1, 4};
   const Tensor values = gradients.add_rows(t, rows);
@@ -250,7 +268,8 @@ TEST_CASE("gradients: the norm shows a NaN, wherever it is") {
 
 namespace {
 
-// Some shards' gradients of one dense parameter and two tables, with look-ups that repeat, are empty or are missing.
+// Some shards' gradients of one dense parameter and two tables, with look-ups that repeat, are empty or are
+// missing.
 struct Shards {
   static constexpr int32_t kRows = 300;
   Parameters parameters{cpu(), 3};
@@ -302,7 +321,8 @@ TEST_CASE("gradients: merge equals a dense sum, with the same bits for any numbe
       }
       const Numbers sum = gradient(merged, p);
       for (size_t i = 0; i < sum.size(); ++i)
-        CHECK(std::abs(static_cast<double>(sum[i]) - expected[i]) <= 32 * std::numeric_limits<real>::epsilon());
+        CHECK(std::abs(static_cast<double>(sum[i]) - expected[i]) <=
+              32 * std::numeric_limits<real>::epsilon());
       for (double x : expected) squares += x * x;
       if (p.table && !touched.empty()) {
         REQUIRE(merged.rows(p).size() == 1);
@@ -345,7 +365,9 @@ TEST_CASE("gradients: merging nothing gives zeros") {
 TEST_CASE("parameters: initial values depend on seed and path, not on the order of creation") {
   const auto build = [](uint64_t seed, bool reversed) {
     auto parameters = std::make_unique<Parameters>(cpu(), seed);
-    const auto add = [&](const std::string& name) { (parameters->root() / "layer").add(name, {3, 4}, glorot(3, 4)); };
+    const auto add = [&](const std::string& name) {
+      (parameters->root() / "layer").add(name, {3, 4}, glorot(3, 4));
+    };
     add(reversed ? "b" : "a");
     add(reversed ? "a" : "b");
     std::map<std::string, Numbers> values;
@@ -415,14 +437,22 @@ TEST_CASE("parameters: written and read, strictly") {
     CHECK(same_bits(numbers(loaded.all()[i].value()), numbers(original.all()[i].value())));
     CHECK(same_bits(numbers(other.all()[i].value()), numbers(original.all()[i].value())));
   }
-  check_fails(Fault::input, [&] {
-    Parameters part(cpu(), file);
-    part.root().add("W", {2, 3}, normal(1));
-    part.finish();
-  }, "model: parameter \"deep/er/t\" is not part of this model");
-  check_fails(Fault::input, [&] { Parameters(cpu(), file).root().add("W", {3, 2}, normal(1)); },
-              "model: array \"parameters/W\" has shape [2,3]; expected [3,2]");
-  check_fails(Fault::input, [&] { Parameters(cpu(), file).root().add("V", {3}, normal(1)); }, "parameters/V");
+  check_fails(
+      Fault::input,
+      [&] {
+        Parameters part(cpu(), file);
+        part.root().add("W", {2, 3}, normal(1));
+        part.finish();
+      },
+      "model: parameter \"deep/er/t\" is not part of this model");
+  check_fails(
+      Fault::input,
+      [&] {
+        Parameters(cpu(), file).root().add("W", {3, 2}, normal(1));
+      },
+      "model: array \"parameters/W\" has shape [2,3]; expected [3,2]");
+  check_fails(
+      Fault::input, [&] { Parameters(cpu(), file).root().add("V", {3}, normal(1)); }, "parameters/V");
 
   // A file of the other build: the numbers convert.
   using Other = std::conditional_t<sizeof(real) == 4, double, float>;
@@ -531,9 +561,10 @@ TEST_CASE("random: a function of key and index") {
   for (uint64_t key = 0; key < 100; ++key)
     for (uint64_t index = 0; index < 100; ++index) different.insert(random_bits(key, index));
   CHECK(different.size() == 10000);
-  const std::set<uint64_t> keys = {key_of(1),           key_of(2),           key_of(1, "a"),    key_of(1, "b"), key_of(1, "a", "b"),
-                                   key_of(1, "b", "a"), key_of(1, "ab"),     key_of(1, 0),      key_of(1, 1),   key_of(1, 0, 1),
-                                   key_of(1, 1, 0),     key_of(1, "a", 1),   key_of(1, 1, "a"), key_of(0)};
+  const std::set<uint64_t> keys = {
+      key_of(1),           key_of(2),         key_of(1, "a"),    key_of(1, "b"), key_of(1, "a", "b"),
+      key_of(1, "b", "a"), key_of(1, "ab"),   key_of(1, 0),      key_of(1, 1),   key_of(1, 0, 1),
+      key_of(1, 1, 0),     key_of(1, "a", 1), key_of(1, 1, "a"), key_of(0)};
   CHECK(keys.size() == 14);
 }
 
@@ -558,7 +589,8 @@ TEST_CASE("random: uniform and normal numbers look like it") {
     CHECK(std::abs(squares / n - 1.0 / 3) < 5 * std::sqrt(4.0 / 45) / root);
     CHECK(std::abs(normal_sum / n) < 5 / root);
     CHECK(std::abs(normal_squares / n - 1) < 5 * std::sqrt(2) / root);
-    CHECK(std::abs(neighbours / n) < 5.0 / 12 / root);  // neither neighbours nor neighbouring keys are correlated
+    CHECK(std::abs(neighbours / n) <
+          5.0 / 12 / root);  // neither neighbours nor neighbouring keys are correlated
     CHECK(std::abs(keys / n) < 5.0 / 12 / root);
     double chi_square = 0;
     for (int count : bins) chi_square += (count - n / kBins) * (count - n / kBins) / (n / kBins);
@@ -586,21 +618,27 @@ TEST_CASE("workers: each index once, pieces that depend on the problem only, exc
       CHECK(rows == count);
       CHECK(pieces == (count + 6) / 7);
     }
-    check_fails(Fault::broken, [&] {
-      workers.each(100, [](int64_t i) {
-        if (i == 57) fail(Fault::broken, "piece ", i);
-      });
-    }, "piece 57");
+    check_fails(
+        Fault::broken,
+        [&] {
+          workers.each(100, [](int64_t i) {
+            if (i == 57) fail(Fault::broken, "piece ", i);
+          });
+        },
+        "piece 57");
   }
 }
 
 // ---- every error of core and autograd
 
 TEST_CASE("errors: text, fault and place") {
-  check_fails(Fault::bug, [] { check(false, "left ", 1, " right ", 2.5); }, "left 1 right 2.5 (", "tape_test.cpp:");
-  check_fails(Fault::bug, [] { invariant(false, "impossible"); }, "a bug in Steelyard, please report: impossible (",
-              "tape_test.cpp:");
-  check_fails(Fault::usage, [] { fail(Fault::usage, "x: got ", 3); }, "x: got 3");
+  check_fails(
+      Fault::bug, [] { check(false, "left ", 1, " right ", 2.5); }, "left 1 right 2.5 (", "tape_test.cpp:");
+  check_fails(
+      Fault::bug, [] { invariant(false, "impossible"); }, "a bug in Steelyard, please report: impossible (",
+      "tape_test.cpp:");
+  check_fails(
+      Fault::usage, [] { fail(Fault::usage, "x: got ", 3); }, "x: got 3");
   check(true, "not evaluated to an error");
 }
 
@@ -617,35 +655,46 @@ TEST_CASE("errors: shapes, tensors, memory") {
   Arena arena(cpu());
   bug([&] { index_rows(std::vector<int32_t>{3, -1}, arena); }, "index_rows: negative id -1 at position 1");
 #ifndef __SANITIZE_ADDRESS__  // whose allocator ends the program
-  check_fails(Fault::resources, [] { cpu().allocate(size_t{1} << 60); }, "out of memory: 1152921504606846976 bytes wanted");
+  check_fails(
+      Fault::resources, [] { cpu().allocate(size_t{1} << 60); },
+      "out of memory: 1152921504606846976 bytes wanted");
 #endif
 }
 
 TEST_CASE("errors: parameters, gradients, tape") {
   const auto bug = [](auto&& f, const char* message) { check_fails(Fault::bug, f, message); };
   Parameters parameters(cpu(), 1);
-  const Parameter &p = parameters.root().add("p", {3}, constant(1)), &t = parameters.root().table("t", {4, 2}, constant(1));
+  const Parameter &p = parameters.root().add("p", {3}, constant(1)),
+                  &t = parameters.root().table("t", {4, 2}, constant(1));
   bug([&] { parameters.root().add("p", {3}, constant(1)); }, "parameters: \"p\" was added twice");
   Gradients gradients(parameters);
   bug([&] { gradients.dense(t); }, "gradients: \"t\" is a table: read it by rows");
   const std::vector<int32_t> one = {1};
   for (int i = 0; i < 65; ++i) gradients.add_rows(t, one);
   Gradients merged(parameters);
-  bug([&] { merged.merge({&gradients, 1}, Workers(1)); }, "gradients: more than 64 look-ups of \"t\" in one step");
+  bug(
+      [&] {
+        merged.merge({&gradients, 1}, Workers(1));
+      },
+      "gradients: more than 64 look-ups of \"t\" in one step");
 
   Tape tape(cpu());
   bug([&] { tape.leaf(t); }, "tape: \"t\" is a table: read it by rows");
   bug([&] { tape.constant({2, 2}, Numbers(3)); }, "constant: 3 numbers for the shape [2,2]");
   bug([&] { tape.constant(Tensor{}); }, "constant: a tensor of another device");
-  bug([&] { tape.backward(tape.leaf(p), gradients); }, "backward: the loss has shape [3]; expected one element");
+  bug([&] { tape.backward(tape.leaf(p), gradients); },
+      "backward: the loss has shape [3]; expected one element");
 }
 
 TEST_CASE("errors: every op checks its arguments before it computes") {
   const auto bug = [](auto&& f, const char* message) { check_fails(Fault::bug, f, message); };
   Parameters parameters(cpu(), 1);
-  const Parameter &p = parameters.root().add("p", {3}, constant(1)), &t = parameters.root().table("t", {4, 2}, constant(1));
+  const Parameter &p = parameters.root().add("p", {3}, constant(1)),
+                  &t = parameters.root().table("t", {4, 2}, constant(1));
   Tape tape(cpu());
-  const auto ones = [&](Shape shape) { return tape.constant(shape, Numbers(static_cast<size_t>(shape.size()), 1)); };
+  const auto ones = [&](Shape shape) {
+    return tape.constant(shape, Numbers(static_cast<size_t>(shape.size()), 1));
+  };
   const Var x = ones({2, 3}), row = ones({3}), pair = ones({2});
   const auto segments = [&](std::vector<int32_t> begins, std::vector<int32_t> ends) {
     return Segments{tape.upload(begins), tape.upload(ends)};
@@ -657,10 +706,18 @@ TEST_CASE("errors: every op checks its arguments before it computes") {
   bug([&] { dropout(x, 1); }, "dropout: rate 1; expected 0 ≤ rate < 1");
   bug([&] { dropout(x, real(-0.5)); }, "dropout: rate -0.5");
   bug([&] { matmul(x, x); }, "matmul: the inner sizes differ: [2,3] · [2,3]");
-  bug([&] { matmul_transposed(x, ones({2, 2})); }, "matmul_transposed: the inner sizes differ: [2,3] · [2,2]ᵀ");
+  bug(
+      [&] {
+        matmul_transposed(x, ones({2, 2}));
+      },
+      "matmul_transposed: the inner sizes differ: [2,3] · [2,2]ᵀ");
   bug([&] { linear(x, x, row); }, "linear: the inner sizes differ: [2,3] · [2,3]");
   bug([&] { linear(x, ones({3, 2}), row); }, "linear: a bias of shape [3] for 2 columns");
-  bug([&] { linear(x, ones({3, 2}), pair, unary_id<Gelu>); }, "linear: an activation whose slope does not follow from its output");
+  bug(
+      [&] {
+        linear(x, ones({3, 2}), pair, unary_id<Gelu>);
+      },
+      "linear: an activation whose slope does not follow from its output");
   bug([&] { add_row(x, pair); }, "add_row: a row of shape [2] for [2,3]");
   bug([&] { scale_rows(x, row); }, "scale_rows: [3] weights for the rows of [2,3]");
   bug([&] { dot_rows(x, row); }, "dot_rows: the shapes differ: [2,3] and [3]");

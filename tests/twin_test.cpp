@@ -1,4 +1,5 @@
-// Every fused function equals its twin of tests/twins.h: values and all gradients, to 1e-9 in double and 1e-5 in float.
+// Every fused function equals its twin of tests/twins.h: values and all gradients, to 1e-9 in double and 1e-5
+// in float.
 #include <cmath>
 
 #include "tests/op_table.h"
@@ -44,7 +45,8 @@ void check_twin(const OpCase& fused, Function twin) {
 
 TEST_CASE("twins: linear with each activation") {
   for (const UnaryId f : {unary_id<Identity>, unary_id<Tanh>, unary_id<Sigmoid>, unary_id<Relu>})
-    for (const auto& [m, k, n] : {std::array<int64_t, 3>{17, 33, 19}, {1, 1, 1}, {8, 64, 16}, {3, 0, 5}, {0, 3, 5}})
+    for (const auto& [m, k, n] :
+         {std::array<int64_t, 3>{17, 33, 19}, {1, 1, 1}, {8, 64, 16}, {3, 0, 5}, {0, 3, 5}})
       check_twin({.name = text("linear ", m, "×", k, "×", n),
                   .inputs = {{m, k}, {k, n}, {n}},
                   .f = [f](const Operands& x) { return linear(x[0], x[1], x[2], f); }},
@@ -63,7 +65,8 @@ TEST_CASE("twins: bag with and without weights") {
     check_twin(fused, [](const Operands& x) { return bag_twin(*x.tables[0], x.index(), x.segments, x[0]); });
     fused.inputs.clear();
     fused.f = [](const Operands& x) { return bag(x.tape, *x.tables[0], x.index(), x.segments); };
-    check_twin(fused, [](const Operands& x) { return bag_twin(x.tape, *x.tables[0], x.index(), x.segments); });
+    check_twin(fused,
+               [](const Operands& x) { return bag_twin(x.tape, *x.tables[0], x.index(), x.segments); });
   }
 }
 

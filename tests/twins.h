@@ -1,5 +1,6 @@
-// Twins: what a fused function computes, composed from simple ones. They are slow and short, and no program of the
-// library ever runs them; tests/twin_test.cpp compares each fused function with its twin, values and all gradients.
+// Twins: what a fused function computes, composed from simple ones. They are slow and short, and no program
+// of the library ever runs them; tests/twin_test.cpp compares each fused function with its twin, values and
+// all gradients.
 #pragma once
 
 #include <vector>
@@ -43,7 +44,8 @@ inline Var layer_norm_twin(Var x, Var gain, Var bias, real epsilon) {
   return add_row(reshape(normal, gains.shape()) * gains, bias);
 }
 
-// eˣ / Σ eˣ, the sum of each segment brought back to its elements; 0 outside. Not safe for large x, as the fused one is.
+// eˣ / Σ eˣ, the sum of each segment brought back to its elements; 0 outside. Not safe for large x, as the
+// fused one is.
 inline Var softmax_twin(Var x, const Segments& segments) {
   Tape& tape = *x.tape;
   std::vector<int32_t> owner(static_cast<size_t>(x.size()));

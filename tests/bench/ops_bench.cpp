@@ -1,5 +1,5 @@
-// The speed of the kernels on one thread: element-wise functions, products, softmax, and two small networks forward and
-// backward. Products report FLOP per second, the others time per element.
+// The speed of the kernels on one thread: element-wise functions, products, softmax, and two small networks
+// forward and backward. Products report FLOP per second, the others time per element.
 #include <benchmark/benchmark.h>
 
 #include "autograd/ops.h"
@@ -21,8 +21,9 @@ void flops(benchmark::State& state, int64_t per_iteration) {
       benchmark::Counter(static_cast<double>(per_iteration), benchmark::Counter::kIsIterationInvariantRate);
 }
 void elements(benchmark::State& state, int64_t per_iteration) {
-  state.counters["per_element"] = benchmark::Counter(
-      static_cast<double>(per_iteration), benchmark::Counter::kIsIterationInvariantRate | benchmark::Counter::kInvert);
+  state.counters["per_element"] =
+      benchmark::Counter(static_cast<double>(per_iteration),
+                         benchmark::Counter::kIsIterationInvariantRate | benchmark::Counter::kInvert);
 }
 
 template <class Op>
@@ -76,7 +77,8 @@ void softmax_rows(benchmark::State& state) {
 }
 BENCHMARK(softmax_rows)->Arg(16)->Arg(100)->Arg(1000);
 
-// An LSTM made of simple ops, as a measure for the fused one: T steps of B rows, width H, inputs of the same width.
+// An LSTM made of simple ops, as a measure for the fused one: T steps of B rows, width H, inputs of the same
+// width.
 void lstm_of_ops(benchmark::State& state) {
   const int64_t B = state.range(0), T = state.range(1), H = state.range(2);
   Parameters parameters(cpu(), 1);
@@ -103,7 +105,11 @@ void lstm_of_ops(benchmark::State& state) {
   }
   flops(state, 3 * 2 * T * B * 2 * H * 4 * H);
 }
-BENCHMARK(lstm_of_ops)->ArgNames({"B", "T", "H"})->Args({32, 20, 128})->Args({256, 20, 64})->Unit(benchmark::kMillisecond);
+BENCHMARK(lstm_of_ops)
+    ->ArgNames({"B", "T", "H"})
+    ->Args({32, 20, 128})
+    ->Args({256, 20, 64})
+    ->Unit(benchmark::kMillisecond);
 
 // Three layers with relu and layer norm, 10 classes.
 void mlp(benchmark::State& state) {
@@ -128,7 +134,8 @@ void mlp(benchmark::State& state) {
     Var y = tape.constant(x.tensor());
     for (size_t layer = 0; layer < 2; ++layer) {
       const Var bias = tape.leaf(*p[3 * layer + 1]);
-      y = layer_norm(linear(y, tape.leaf(*p[3 * layer]), bias, unary_id<Relu>), tape.leaf(*p[3 * layer + 2]), bias);
+      y = layer_norm(linear(y, tape.leaf(*p[3 * layer]), bias, unary_id<Relu>), tape.leaf(*p[3 * layer + 2]),
+                     bias);
     }
     tape.backward(mean(cross_entropy(linear(y, tape.leaf(*p[6]), tape.leaf(*p[7])), labels)), gradients);
     benchmark::DoNotOptimize(gradients.dense().data);

@@ -1,5 +1,6 @@
-// What the tape costs beside the arithmetic, and what the sparse gradients cost: recording and replaying ops of one
-// element (the bar: 200 ns for both), grouping look-ups by row, merging the gradients of shards. All on one thread.
+// What the tape costs beside the arithmetic, and what the sparse gradients cost: recording and replaying ops
+// of one element (the bar: 200 ns for both), grouping look-ups by row, merging the gradients of shards. All
+// on one thread.
 #include <benchmark/benchmark.h>
 
 #include "autograd/ops.h"
@@ -33,8 +34,8 @@ void chain(benchmark::State& state, Mode mode, F&& f) {
     if (mode == Mode::train) tape.backward(x, gradients);
     benchmark::DoNotOptimize(x.value().data[0]);
   }
-  state.counters["per_op"] = benchmark::Counter(kOps, benchmark::Counter::kIsIterationInvariantRate |
-                                                          benchmark::Counter::kInvert);
+  state.counters["per_op"] =
+      benchmark::Counter(kOps, benchmark::Counter::kIsIterationInvariantRate | benchmark::Counter::kInvert);
 }
 
 void record_and_replay_affine(benchmark::State& state) {
