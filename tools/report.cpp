@@ -376,7 +376,8 @@ class Axis {
  public:
   Axis(double low, double high, double from, double to, bool logarithmic = false)
       : logarithmic_(logarithmic), low_(map(low)), high_(map(high)), from_(from), to_(to) {
-    if (high_ > low_) return;
+    constexpr double kLeastSpan = 1e-9;  // relative: less is constant, and has no round values in between
+    if (high_ - low_ > kLeastSpan * std::max(std::abs(low_), std::abs(high_))) return;
     const double pad = std::max(0.1 * std::abs(low_), 1e-6);
     low_ -= pad, high_ += pad;
   }
