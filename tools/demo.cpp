@@ -80,6 +80,7 @@ void run_demo(const std::filesystem::path& out, bool quiet) {
   report.summary = text("A shop of ", market.products.size(), " products was made up, with ", market.queries.size(),
                         " queries and graded judgements. What follows was learned from them. Simulated results say "
                         "nothing about a real shop.");
+  report.metrics_title = "DeepBoW on the test rows";
   report.metrics = trained[1].test;
   report.metrics_jsonl = MappedFile(out / "deepbow" / "metrics.jsonl").text();
   report.config_toml = dump_config(config);

@@ -18,6 +18,7 @@ Explanation explain(const Relevance& model, std::string_view query_text, std::st
                          static_cast<double>(product.weights[static_cast<size_t>(m.product_term)]), m.contribution});
   e.score = score(query, product);
   e.probability = model.probability(e.score);
+  e.tokenizer = model.config().tokenizer;
   return e;
 }
 

@@ -148,7 +148,7 @@ Outcome train_run(const RunConfig& wanted, const std::filesystem::path& folder, 
   std::filesystem::create_directories(folder);
   remove_leftovers(folder / "state.safetensors");
   remove_leftovers(folder / "model.safetensors");
-  Progress progress(options.quiet);
+  Progress progress(options.quiet, config.trainer.batch);
   if (options.resume) {
     if (const std::optional<Outcome> done = Trainer::finished_run(folder);
         done && std::filesystem::exists(folder / "report.html")) {
