@@ -1,4 +1,5 @@
-// A small network learns y = sin x. Everything a training program of one's own needs, without a configuration or files.
+// A small network learns y = sin x. Everything a training program of one's own needs, without a configuration
+// or files.
 #include <cmath>
 #include <iostream>
 #include <vector>
