@@ -45,7 +45,9 @@ void Gradients::merge(std::span<const Gradients> parts, const Workers& workers) 
   Backend& backend = parameters_->backend();
   constexpr int64_t kGrain = 1 << 14;
   workers.rows(dense().size(), kGrain, [&](int64_t begin, int64_t end) {
-    const auto part_of = [&](const Gradients& g) { return Tensor{g.dense().data + begin, {end - begin}, &backend}; };
+    const auto part_of = [&](const Gradients& g) {
+      return Tensor{g.dense().data + begin, {end - begin}, &backend};
+    };
     backend.zero(part_of(*this));
     for (const Gradients& part : parts) backend.axpy(1, part_of(part), part_of(*this));
   });
@@ -53,8 +55,8 @@ void Gradients::merge(std::span<const Gradients> parts, const Workers& workers) 
     if (p.table) merge_rows(parts, static_cast<size_t>(p.index), workers);
 }
 
-// The ids are cut into ranges; each range is merged by one thread, the lists always in the same order. First the
-// distinct rows of each range are counted, so that the second pass knows where to write.
+// The ids are cut into ranges; each range is merged by one thread, the lists always in the same order. First
+// the distinct rows of each range are counted, so that the second pass knows where to write.
 void Gradients::merge_rows(std::span<const Gradients> parts, size_t table, const Workers& workers) {
   std::vector<RowGrad> lists;
   for (const Gradients& part : parts)
@@ -71,7 +73,8 @@ void Gradients::merge_rows(std::span<const Gradients> parts, size_t table, const
   // Calls visit(row, list, position) for every entry of the range, rows ascending, lists in order.
   const auto walk = [&](int64_t range, auto&& visit) {
     constexpr size_t kMost = 64;
-    check(lists.size() <= kMost, "gradients: more than ", kMost, " look-ups of \"", parameter.path, "\" in one step");
+    check(lists.size() <= kMost, "gradients: more than ", kMost, " look-ups of \"", parameter.path,
+          "\" in one step");
     std::array<size_t, kMost> next{}, last{};
     for (size_t l = 0; l < lists.size(); ++l) {
       const auto place = [&](int64_t row) {
@@ -87,7 +90,8 @@ void Gradients::merge_rows(std::span<const Gradients> parts, size_t table, const
         if (next[l] < last[l]) row = std::min(row, lists[l].rows[next[l]]);
       if (row == INT32_MAX) return;
       for (size_t l = 0; l < lists.size(); ++l)
-        if (next[l] < last[l] && lists[l].rows[next[l]] == row) visit(row, l, static_cast<int64_t>(next[l]++));
+        if (next[l] < last[l] && lists[l].rows[next[l]] == row)
+          visit(row, l, static_cast<int64_t>(next[l]++));
     }
   };
 

@@ -1,6 +1,6 @@
-// The gradients of one backward pass: one flat block for all dense parameters and a list of touched rows per table.
-// `merge` adds the gradients of several shards in a fixed order and joins the rows, duplicates summed, so that the norm
-// of the whole is right and an optimiser sees every row once.
+// The gradients of one backward pass: one flat block for all dense parameters and a list of touched rows per
+// table. `merge` adds the gradients of several shards in a fixed order and joins the rows, duplicates summed,
+// so that the norm of the whole is right and an optimiser sees every row once.
 #pragma once
 
 #include <array>
@@ -24,9 +24,9 @@ class Gradients {
   void clear();  // all zero, no rows
 
   Tensor dense() const { return dense_.tensor(); }
-  Tensor dense(const Parameter& p) const;                           // its part of the block
-  const std::vector<RowGrad>& rows(const Parameter& table) const;   // one per look-up; exactly one after merge
-  Tensor add_rows(const Parameter& table, Ids rows);                // a new RowGrad's zeroed values
+  Tensor dense(const Parameter& p) const;                          // its part of the block
+  const std::vector<RowGrad>& rows(const Parameter& table) const;  // one per look-up; exactly one after merge
+  Tensor add_rows(const Parameter& table, Ids rows);               // a new RowGrad's zeroed values
 
   // Becomes the sum of the parts.
   void merge(std::span<const Gradients> parts, const Workers& workers);

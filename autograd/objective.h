@@ -1,5 +1,6 @@
-// What a model hands to an optimiser for one shard of one step: the mean loss of each task over the rows that have its
-// label, and a regulariser that belongs to no task. Only Vars, so that `nn` and `optim` need not know each other.
+// What a model hands to an optimiser for one shard of one step: the mean loss of each task over the rows that
+// have its label, and a regulariser that belongs to no task. Only Vars, so that `nn` and `optim` need not
+// know each other.
 #pragma once
 
 #include <string>

@@ -18,7 +18,8 @@ Var matmul(Var a, Var b) {
 
 // c = a · bᵀ                      a [M,K]   b [N,K]   c [M,N]
 Var matmul_transposed(Var a, Var b) {
-  check(a.cols() == b.cols(), "matmul_transposed: the inner sizes differ: ", a.shape(), " · ", b.shape(), "ᵀ");
+  check(a.cols() == b.cols(), "matmul_transposed: the inner sizes differ: ", a.shape(), " · ", b.shape(),
+        "ᵀ");
   const Tensor c = a.tape->alloc({a.rows(), b.rows()});
   a.backend().gemm(1, a.value(), transposed(b.value()), 0, c);
   return a.tape->record("matmul_transposed", c, {a, b}, [a, b](Tensor dc) {
@@ -108,8 +109,8 @@ Var concat(std::span<const Var> parts) {
 }
 
 Var slice_columns(Var x, int64_t begin, int64_t count) {
-  check(begin >= 0 && count >= 0 && begin + count <= x.cols(), "slice_columns: columns ", begin, " … ", begin + count,
-        " of ", x.shape());
+  check(begin >= 0 && count >= 0 && begin + count <= x.cols(), "slice_columns: columns ", begin, " … ",
+        begin + count, " of ", x.shape());
   const Tensor y = x.tape->alloc({x.rows(), count});
   x.backend().copy_columns(x.value(), begin, y, 0, count);
   return x.tape->record("slice_columns", y, {x}, [x, begin, count](Tensor dy) {
@@ -118,9 +119,8 @@ Var slice_columns(Var x, int64_t begin, int64_t count) {
 }
 
 Var reshape(Var x, Shape shape) {
-  return x.tape->record("reshape", x.value().reshape(shape), {x}, [x](Tensor dy) {
-    x.backend().axpy(1, dy, x.grad());
-  });
+  return x.tape->record("reshape", x.value().reshape(shape), {x},
+                        [x](Tensor dy) { x.backend().axpy(1, dy, x.grad()); });
 }
 
 }  // namespace steelyard

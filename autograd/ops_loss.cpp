@@ -10,13 +10,14 @@ Var layer_norm(Var x, Var gain, Var bias, real epsilon) {
   const Tensor y = tape.alloc(x.shape()), mean = tape.alloc({x.rows()}), inverse = tape.alloc({x.rows()});
   tape.backend().layer_norm(x.value(), gain.value(), bias.value(), epsilon, y, mean, inverse);
   return tape.record("layer_norm", y, {x, gain, bias}, [x, gain, bias, mean, inverse](Tensor dy) {
-    x.backend().layer_norm_grad(x.value(), gain.value(), mean, inverse, dy, x.grad(), gain.grad(), bias.grad());
+    x.backend().layer_norm_grad(x.value(), gain.value(), mean, inverse, dy, x.grad(), gain.grad(),
+                                bias.grad());
   });
 }
 
 Var cross_entropy(Var z, Ids labels) {
-  check(static_cast<int64_t>(labels.size()) == z.rows(), "cross_entropy: ", labels.size(), " labels for ", z.rows(),
-        " rows");
+  check(static_cast<int64_t>(labels.size()) == z.rows(), "cross_entropy: ", labels.size(), " labels for ",
+        z.rows(), " rows");
   for (int32_t label : labels)
     check(label < z.cols(), "cross_entropy: label ", label, "; expected less than ", z.cols());
   Tape& tape = *z.tape;
@@ -33,9 +34,8 @@ namespace {
 Var scaled_sum(const char* name, Var x, Tensor w, real scale) {
   const Tensor y = x.tape->alloc({});
   x.backend().weighted_sum(scale, x.value(), w, y);
-  return x.tape->record(name, y, {x}, [x, w, scale](Tensor dy) {
-    x.backend().weighted_sum_grad(scale, w, dy, x.grad());
-  });
+  return x.tape->record(name, y, {x},
+                        [x, w, scale](Tensor dy) { x.backend().weighted_sum_grad(scale, w, dy, x.grad()); });
 }
 
 }  // namespace

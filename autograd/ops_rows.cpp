@@ -1,5 +1,5 @@
-// Look-ups in tables, segments and softmax. A table is no Var: its gradient is a list of touched rows that goes straight
-// to the Gradients of the backward pass.
+// Look-ups in tables, segments and softmax. A table is no Var: its gradient is a list of touched rows that
+// goes straight to the Gradients of the backward pass.
 #include <algorithm>
 
 #include "autograd/ops.h"
@@ -35,11 +35,12 @@ Ids owners(Tape& tape, const Segments& segments, int64_t positions) {
 void check_segments(const char* op, const Segments& segments, int64_t positions) {
   check(segments.begins.size() == segments.ends.size(), op, ": as many begins as ends");
   for (size_t i = 0; i < segments.begins.size(); ++i)
-    check(segments.begins[i] >= 0 && segments.begins[i] <= segments.ends[i] && segments.ends[i] <= positions, op,
-          ": segment ", segments.begins[i], " … ", segments.ends[i], " of ", positions, " positions");
+    check(segments.begins[i] >= 0 && segments.begins[i] <= segments.ends[i] && segments.ends[i] <= positions,
+          op, ": segment ", segments.begins[i], " … ", segments.ends[i], " of ", positions, " positions");
 }
 
-Var bag_of(Tape& tape, const Parameter& table, const RowIndex& index, const Segments& segments, const Var* weights) {
+Var bag_of(Tape& tape, const Parameter& table, const RowIndex& index, const Segments& segments,
+           const Var* weights) {
   read_table("bag", table, index);
   const auto positions = static_cast<int64_t>(index.ids.size());
   check_segments("bag", segments, positions);
@@ -51,7 +52,8 @@ Var bag_of(Tape& tape, const Parameter& table, const RowIndex& index, const Segm
   const Var weight = weights ? *weights : Var{};
   const auto backward = [&tape, &table, index, owner, w, weight](Tensor dy) {
     const Tensor values = tape.sink().add_rows(table, index.rows);
-    tape.backend().bag_grad(table.value(), index, w, owner, dy, values, weight.tape ? weight.grad() : Tensor{});
+    tape.backend().bag_grad(table.value(), index, w, owner, dy, values,
+                            weight.tape ? weight.grad() : Tensor{});
   };
   const std::span<const Var> inputs(&weight, weights ? 1 : 0);
   return tape.record("bag", y, inputs, backward, true);
@@ -93,18 +95,16 @@ Var segment_sum(Var x, const Segments& segments) {
   check_segments("segment_sum", segments, x.rows());
   const Tensor y = x.tape->alloc({segments.size(), x.cols()});
   x.backend().segment_sum(x.value(), segments, y);
-  return x.tape->record("segment_sum", y, {x}, [x, segments](Tensor dy) {
-    x.backend().segment_sum_grad(segments, dy, x.grad());
-  });
+  return x.tape->record("segment_sum", y, {x},
+                        [x, segments](Tensor dy) { x.backend().segment_sum_grad(segments, dy, x.grad()); });
 }
 
 Var softmax(Var x, const Segments& segments) {
   check_segments("softmax", segments, x.size());
   const Tensor y = x.tape->alloc(x.shape());
   x.backend().softmax(x.value(), segments, y);
-  return x.tape->record("softmax", y, {x}, [x, segments, y](Tensor dy) {
-    x.backend().softmax_grad(y, segments, dy, x.grad());
-  });
+  return x.tape->record("softmax", y, {x},
+                        [x, segments, y](Tensor dy) { x.backend().softmax_grad(y, segments, dy, x.grad()); });
 }
 
 Var softmax(Var x, Ids lengths) {

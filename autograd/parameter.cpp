@@ -58,7 +58,8 @@ void Parameter::touch_all() const {
   }
 }
 
-Parameter& Parameters::add(const std::string& path, Shape shape, Init init, bool table, TableOptions options) {
+Parameter& Parameters::add(const std::string& path, Shape shape, Init init, bool table,
+                           TableOptions options) {
   for (const Parameter& other : all_) check(other.path != path, "parameters: \"", path, "\" was added twice");
   Parameter& p = all_.emplace_back();
   p.path = path;
@@ -126,7 +127,8 @@ void read_array(const TensorFile& file, const std::string& name, const Shape& sh
   if (array.shape != named_array(name, shape, {}).shape) {
     std::string found;
     for (int64_t size : array.shape) found += (found.empty() ? "" : ",") + std::to_string(size);
-    fail(Fault::input, file.path().string(), ": array \"", name, "\" has shape [", found, "]; expected ", shape);
+    fail(Fault::input, file.path().string(), ": array \"", name, "\" has shape [", found, "]; expected ",
+         shape);
   }
   // A file of the other build: floats and doubles convert.
   const auto copy = [&](auto values) {

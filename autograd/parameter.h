@@ -1,11 +1,11 @@
-// What a model learns. `Parameters` is an ordered store of named blocks; a name is the path where the object was built
-// (root() / "encoder" / "0", add("W", …) → "encoder/0/W"). The same constructors build a new model and load an old one:
-// `add` draws initial values from (seed, path, index), or finds them in a file. Strict both ways: a missing, misshapen
-// or left-over array is an error that names it.
+// What a model learns. `Parameters` is an ordered store of named blocks; a name is the path where the object
+// was built (root() / "encoder" / "0", add("W", …) → "encoder/0/W"). The same constructors build a new model
+// and load an old one: `add` draws initial values from (seed, path, index), or finds them in a file. Strict
+// both ways: a missing, misshapen or left-over array is an error that names it.
 //
-// A *table* is a parameter that is read by rows only (autograd/ops.h: rows, bag); its gradient and its optimiser touch
-// only the rows that a batch used. A table with `first_touch` draws a row when it is first read, so that a large one
-// costs memory only for the rows that exist.
+// A *table* is a parameter that is read by rows only (autograd/ops.h: rows, bag); its gradient and its
+// optimiser touch only the rows that a batch used. A table with `first_touch` draws a row when it is first
+// read, so that a large one costs memory only for the rows that exist.
 #pragma once
 
 #include <atomic>
@@ -59,7 +59,8 @@ struct TableOptions {
 class Parameters {
  public:
   Parameters(Backend& backend, uint64_t seed) : backend_(&backend), seed_(seed) {}
-  // Loads from the arrays "parameters/PATH" of an open file, which must outlive the construction of the model.
+  // Loads from the arrays "parameters/PATH" of an open file, which must outlive the construction of the
+  // model.
   Parameters(Backend& backend, const TensorFile& file) : backend_(&backend), seed_(0), file_(&file) {}
 
   class Scope {
@@ -80,7 +81,8 @@ class Parameters {
   };
   Scope root() { return {*this, ""}; }
 
-  void finish();  // after building from a file: Error(input) if the file has a parameter that nobody asked for
+  void
+  finish();  // after building from a file: Error(input) if the file has a parameter that nobody asked for
 
   Backend& backend() const { return *backend_; }
   const std::deque<Parameter>& all() const { return all_; }
@@ -102,7 +104,8 @@ class Parameters {
   int64_t dense_size_ = 0;
 };
 
-// The values of an array in a file as reals of this build, with its shape checked. Error(input) names both shapes.
+// The values of an array in a file as reals of this build, with its shape checked. Error(input) names both
+// shapes.
 void read_array(const TensorFile& file, const std::string& name, const Shape& shape, std::span<real> into);
 NamedArray named_array(std::string name, const Shape& shape, std::span<const real> values);
 

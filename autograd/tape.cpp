@@ -6,7 +6,8 @@
 
 namespace steelyard {
 
-Tape::Tape(Backend& backend, Mode mode) : mode_(mode), values_(backend), temporary_(backend), closures_(cpu()) {}
+Tape::Tape(Backend& backend, Mode mode)
+    : mode_(mode), values_(backend), temporary_(backend), closures_(cpu()) {}
 
 const Tape::Record& Tape::at(const Var& v) const {
   check(v.generation == generation_ && v.index < static_cast<int32_t>(records_.size()),
@@ -41,7 +42,8 @@ Var Tape::leaf(const Parameter& p) {
 Var Tape::constant(Tensor x) { return append({.op = "constant", .value = x}); }
 
 Var Tape::constant(Shape shape, std::span<const real> host) {
-  check(shape.size() == static_cast<int64_t>(host.size()), "constant: ", host.size(), " numbers for the shape ", shape);
+  check(shape.size() == static_cast<int64_t>(host.size()), "constant: ", host.size(),
+        " numbers for the shape ", shape);
   const Tensor x = alloc(shape);
   backend().upload(host.data(), x.data, host.size_bytes());
   return constant(x);

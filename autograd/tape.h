@@ -1,10 +1,11 @@
-// The tape: everything that happened in one step, in order. Calling an op (autograd/ops.h) computes it now and appends
-// one record; backward walks the records from the last to the first and runs their closures. The order of recording is
-// the order of the graph: no sort, no recursion. After reset() the memory is used again; a Var of before is stale and
-// says so.
+// The tape: everything that happened in one step, in order. Calling an op (autograd/ops.h) computes it now
+// and appends one record; backward walks the records from the last to the first and runs their closures. The
+// order of recording is the order of the graph: no sort, no recursion. After reset() the memory is used
+// again; a Var of before is stale and says so.
 //
-// A closure adds to the gradients of its inputs, writes nothing that it captured, and may run again for another loss of
-// the same recording. There are no second derivatives. In Mode::score nothing is recorded but values.
+// A closure adds to the gradients of its inputs, writes nothing that it captured, and may run again for
+// another loss of the same recording. There are no second derivatives. In Mode::score nothing is recorded but
+// values.
 #pragma once
 
 #include <initializer_list>
@@ -50,11 +51,12 @@ class Tape {
   Var constant(Tensor x);        // x must live until the last backward
   Var constant(Shape shape, std::span<const real> host);  // copied
 
-  // Appends a record with its backward closure f(dy). Recorded only in Mode::train and if an input needs a gradient, or
-  // if `reads_table` says that a parameter is read without being an input. The closure lives in an arena: its captures
-  // must be trivially destructible (Vars, Tensors, spans, numbers).
+  // Appends a record with its backward closure f(dy). Recorded only in Mode::train and if an input needs a
+  // gradient, or if `reads_table` says that a parameter is read without being an input. The closure lives in
+  // an arena: its captures must be trivially destructible (Vars, Tensors, spans, numbers).
   template <class F>
-  Var record(const char* op, Tensor value, std::span<const Var> inputs, F backward, bool reads_table = false) {
+  Var record(const char* op, Tensor value, std::span<const Var> inputs, F backward,
+             bool reads_table = false) {
     static_assert(std::is_trivially_destructible_v<F>, "a closure's captures must be trivially destructible");
     bool needs = reads_table;
     for (const Var& input : inputs) {
@@ -70,20 +72,25 @@ class Tape {
                    .needs_grad = true});
   }
   template <class F>
-  Var record(const char* op, Tensor value, std::initializer_list<Var> inputs, F backward, bool reads_table = false) {
+  Var record(const char* op, Tensor value, std::initializer_list<Var> inputs, F backward,
+             bool reads_table = false) {
     return record(op, value, std::span<const Var>(inputs.begin(), inputs.size()), backward, reads_table);
   }
 
   // Adds scale · ∂loss/∂parameters to `into`. The loss has one element.
   void backward(Var loss, Gradients& into, real scale = 1);
-  Gradients& sink() const { return *sink_; }  // where a closure puts the rows of a table; only inside backward
+  Gradients& sink() const {
+    return *sink_;
+  }  // where a closure puts the rows of a table; only inside backward
 
   Tensor alloc(Shape shape) { return values_.tensor(shape); }  // uninitialised, until reset
   Ids upload(Ids host);                                        // ids in the device's memory, until reset
   RowIndex index(Ids host);                                    // grouped by row; only the ids in Mode::score
   template <class T>
-  std::span<T> array(int64_t count) { return closures_.array<T>(count); }  // host memory, until reset
-  Tensor scratch(Shape shape) { return temporary_.tensor(shape); }         // until the next backward
+  std::span<T> array(int64_t count) {
+    return closures_.array<T>(count);
+  }                                                                 // host memory, until reset
+  Tensor scratch(Shape shape) { return temporary_.tensor(shape); }  // until the next backward
 
   void reset();
   // Dropout masks are functions of this key and of the number of the call.

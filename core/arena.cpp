@@ -77,7 +77,8 @@ size_t Arena::capacity() const {
 }
 
 void Arena::add_chunk(size_t bytes) {
-  const size_t size = std::max({bytes, kSmallestChunk, capacity()});  // doubling: few chunks before the first reset
+  const size_t size =
+      std::max({bytes, kSmallestChunk, capacity()});  // doubling: few chunks before the first reset
   chunks_.push_back({static_cast<std::byte*>(backend_->allocate(size)), size});
 }
 

@@ -1,6 +1,6 @@
-// Memory on one device. `Buffer` owns one block for as long as it lives: parameters, moments. `Arena` is a bump
-// allocator for everything that lives for one step: no frees, one reset; it merges what it needed into one block, so a
-// steady step allocates nothing (after DyNet's pools).
+// Memory on one device. `Buffer` owns one block for as long as it lives: parameters, moments. `Arena` is a
+// bump allocator for everything that lives for one step: no frees, one reset; it merges what it needed into
+// one block, so a steady step allocates nothing (after DyNet's pools).
 #pragma once
 
 #include <cstddef>

@@ -1,10 +1,12 @@
-// A device: its memory and its instruction set. Every function is pure virtual, so a backend that lacks a kernel does
-// not compile. `core/cpu/` implements it for the processor, whose text is the reference; `cuda/` mirrors it.
+// A device: its memory and its instruction set. Every function is pure virtual, so a backend that lacks a
+// kernel does not compile. `core/cpu/` implements it for the processor, whose text is the reference; `cuda/`
+// mirrors it.
 //
-// Rules of an instruction: shapes were checked by the caller (autograd/ops_*.cpp); outputs are assigned, gradients
-// (names beginning with d, last in the list) are added to and may be empty when nobody needs them; no input overlaps
-// an output unless said; single-threaded: parallelism is over shards (core/parallel.h); a row's bits do not depend on
-// the other rows. Ids are in the device's memory. Legend: x [R,C] means any tensor seen as R rows of C columns.
+// Rules of an instruction: shapes were checked by the caller (autograd/ops_*.cpp); outputs are assigned,
+// gradients (names beginning with d, last in the list) are added to and may be empty when nobody needs them;
+// no input overlaps an output unless said; single-threaded: parallelism is over shards (core/parallel.h); a
+// row's bits do not depend on the other rows. Ids are in the device's memory. Legend: x [R,C] means any
+// tensor seen as R rows of C columns.
 #pragma once
 
 #include "core/batch.h"
@@ -32,54 +34,63 @@ class Backend {
   virtual void unary_grad(UnaryId op, Tensor x, Tensor y, Tensor dy, Tensor dx) = 0;
   virtual void binary(BinaryId op, Tensor a, Tensor b, Tensor c) = 0;
   virtual void binary_grad(BinaryId op, Tensor a, Tensor b, Tensor dc, Tensor da, Tensor db) = 0;
-  virtual void affine(real scale, real shift, Tensor x, Tensor y) = 0;  // y = scale · x + shift; may be in place
-  virtual void axpy(real scale, Tensor x, Tensor y) = 0;                // y += scale · x
+  virtual void affine(real scale, real shift, Tensor x,
+                      Tensor y) = 0;                      // y = scale · x + shift; may be in place
+  virtual void axpy(real scale, Tensor x, Tensor y) = 0;  // y += scale · x
 
   // ---- rows of a matrix
-  virtual void add_row(Tensor x, Tensor b, Tensor y) = 0;             // y[r,c] = x[r,c] + b[c]
-  virtual void sum_rows(Tensor x, Tensor y) = 0;                      // y[c] += Σ_r x[r,c]
-  virtual void scale_rows(Tensor x, Tensor w, Tensor y) = 0;          // y[r,c] += w[r] · x[r,c]
-  virtual void dot_rows(Tensor a, Tensor b, Tensor y) = 0;            // y[r] += Σ_c a[r,c] · b[r,c]
+  virtual void add_row(Tensor x, Tensor b, Tensor y) = 0;     // y[r,c] = x[r,c] + b[c]
+  virtual void sum_rows(Tensor x, Tensor y) = 0;              // y[c] += Σ_r x[r,c]
+  virtual void scale_rows(Tensor x, Tensor w, Tensor y) = 0;  // y[r,c] += w[r] · x[r,c]
+  virtual void dot_rows(Tensor a, Tensor b, Tensor y) = 0;    // y[r] += Σ_c a[r,c] · b[r,c]
   // y[r, to … to+count) += x[r, from … from+count)
   virtual void add_columns(Tensor x, int64_t from, Tensor y, int64_t to, int64_t count) = 0;
   virtual void copy_columns(Tensor x, int64_t from, Tensor y, int64_t to, int64_t count) = 0;
 
   // ---- matrix products
   virtual void gemm(real alpha, Mat a, Mat b, real beta, Tensor c) = 0;  // c = alpha · a · b + beta · c
-  virtual void activate(UnaryId op, Tensor bias, Tensor y) = 0;          // y[r,c] = f(y[r,c] + bias[c]); bias may be empty
+  virtual void activate(UnaryId op, Tensor bias,
+                        Tensor y) = 0;  // y[r,c] = f(y[r,c] + bias[c]); bias may be empty
 
   // ---- look-ups
-  virtual void gather(Tensor table, Ids ids, Tensor y) = 0;                     // y[j] = table[ids[j]]
+  virtual void gather(Tensor table, Ids ids, Tensor y) = 0;  // y[j] = table[ids[j]]
   // y[i] += Σ_k x[order[k]] over starts[i] ≤ k < starts[i+1]: the gradient of gather, one row per distinct id
   virtual void sum_groups(Tensor x, const RowIndex& index, Tensor y) = 0;
-  virtual void scatter_add(Tensor x, Ids rows, Tensor y) = 0;                   // y[rows[i]] += x[i], rows distinct
+  virtual void scatter_add(Tensor x, Ids rows, Tensor y) = 0;  // y[rows[i]] += x[i], rows distinct
 
-  // Bag of rows: y[i] = Σ_j w[j] · table[ids[j]] over the positions j of segment i; w empty: 1. `owner[j]` is j's segment, or −1.
+  // Bag of rows: y[i] = Σ_j w[j] · table[ids[j]] over the positions j of segment i; w empty: 1. `owner[j]` is
+  // j's segment, or −1.
   virtual void bag(Tensor table, Ids ids, Tensor w, const Segments& segments, Tensor y) = 0;
-  // dvalues[i] += Σ_j w[j] · dy[owner[j]] over the positions j that read index.rows[i];  dw[j] += ⟨table[ids[j]], dy[owner[j]]⟩
-  virtual void bag_grad(Tensor table, const RowIndex& index, Tensor w, Ids owner, Tensor dy, Tensor dvalues, Tensor dw) = 0;
+  // dvalues[i] += Σ_j w[j] · dy[owner[j]] over the positions j that read index.rows[i];  dw[j] +=
+  // ⟨table[ids[j]], dy[owner[j]]⟩
+  virtual void bag_grad(Tensor table, const RowIndex& index, Tensor w, Ids owner, Tensor dy, Tensor dvalues,
+                        Tensor dw) = 0;
 
   // ---- segments: item i owns the rows begins[i] … ends[i) of x
-  virtual void segment_sum(Tensor x, const Segments& segments, Tensor y) = 0;       // y[i] = Σ_j x[j]
+  virtual void segment_sum(Tensor x, const Segments& segments, Tensor y) = 0;         // y[i] = Σ_j x[j]
   virtual void segment_sum_grad(const Segments& segments, Tensor dy, Tensor dx) = 0;  // dx[j] += dy[i]
   // Softmax over the elements begins[i] … ends[i] of the flat x; elements of no segment become 0.
   // y = eˣ⁻ᵐ / Σ eˣ⁻ᵐ, m the largest of the segment;  dx += y ⊙ (dy − ⟨y, dy⟩)
   virtual void softmax(Tensor x, const Segments& segments, Tensor y) = 0;
   virtual void softmax_grad(Tensor y, const Segments& segments, Tensor dy, Tensor dx) = 0;
 
-  // ---- normalisation (Ba, Kiros & Hinton 2016): y = gain ⊙ (x − mean) · inverse + bias, inverse = 1/√(variance + ε)
-  // mean, inverse [R] are saved for the gradient
-  virtual void layer_norm(Tensor x, Tensor gain, Tensor bias, real epsilon, Tensor y, Tensor mean, Tensor inverse) = 0;
-  virtual void layer_norm_grad(Tensor x, Tensor gain, Tensor mean, Tensor inverse, Tensor dy, Tensor dx, Tensor dgain,
-                               Tensor dbias) = 0;
+  // ---- normalisation (Ba, Kiros & Hinton 2016): y = gain ⊙ (x − mean) · inverse + bias, inverse =
+  // 1/√(variance + ε) mean, inverse [R] are saved for the gradient
+  virtual void layer_norm(Tensor x, Tensor gain, Tensor bias, real epsilon, Tensor y, Tensor mean,
+                          Tensor inverse) = 0;
+  virtual void layer_norm_grad(Tensor x, Tensor gain, Tensor mean, Tensor inverse, Tensor dy, Tensor dx,
+                               Tensor dgain, Tensor dbias) = 0;
 
   // ---- dropout: y[i] += kept(key, i) ? x[i] / (1 − rate) : 0; its own gradient with dy for x
   virtual void dropout(uint64_t key, real rate, Tensor x, Tensor y) = 0;
 
   // ---- losses and sums
-  virtual void weighted_sum(real scale, Tensor x, Tensor w, Tensor y) = 0;        // y[0] = scale · Σ w[i] x[i]; w empty: 1
-  virtual void weighted_sum_grad(real scale, Tensor w, Tensor dy, Tensor dx) = 0;  // dx[i] += scale · w[i] · dy[0]
-  // loss[r] = log Σ_c e^z[r,c] − z[r, labels[r]]; a negative label: loss 0, no gradient. p [R,C] is the softmax
+  virtual void weighted_sum(real scale, Tensor x, Tensor w,
+                            Tensor y) = 0;  // y[0] = scale · Σ w[i] x[i]; w empty: 1
+  virtual void weighted_sum_grad(real scale, Tensor w, Tensor dy,
+                                 Tensor dx) = 0;  // dx[i] += scale · w[i] · dy[0]
+  // loss[r] = log Σ_c e^z[r,c] − z[r, labels[r]]; a negative label: loss 0, no gradient. p [R,C] is the
+  // softmax
   virtual void cross_entropy(Tensor z, Ids labels, Tensor loss, Tensor p) = 0;
   virtual void cross_entropy_grad(Tensor p, Ids labels, Tensor dloss, Tensor dz) = 0;
   virtual double sum_squares(Tensor x) = 0;  // NaN and Inf come through: the guard of training looks here
@@ -87,8 +98,10 @@ class Backend {
   // ---- optimisers (core/functors.h): w and its state, two tensors shaped like w or empty as the step needs
   virtual void update(const UpdateStep& step, Tensor w, Tensor state1, Tensor state2, Tensor g) = 0;
   // The same for the rows w[rows[i]] with g[i] only.
-  virtual void update_rows(const UpdateStep& step, Tensor w, Tensor state1, Tensor state2, Ids rows, Tensor g) = 0;
-  // One number of state per row: s[r] += mean_c g²; w[r] −= decay · w[r] + rate · g / (√s[r] + ε), r = rows[i]
+  virtual void update_rows(const UpdateStep& step, Tensor w, Tensor state1, Tensor state2, Ids rows,
+                           Tensor g) = 0;
+  // One number of state per row: s[r] += mean_c g²; w[r] −= decay · w[r] + rate · g / (√s[r] + ε), r =
+  // rows[i]
   virtual void row_adagrad(const AdagradStep& step, Tensor w, Tensor sum, Ids rows, Tensor g) = 0;
 };
 

@@ -8,7 +8,8 @@ namespace steelyard {
 
 namespace {
 
-// One pass of a least-significant-digit radix sort: positions `from`, ordered by the digit of their id, into `to`.
+// One pass of a least-significant-digit radix sort: positions `from`, ordered by the digit of their id, into
+// `to`.
 void sort_by_digit(Ids ids, int shift, std::span<const int32_t> from, std::span<int32_t> to) {
   constexpr int32_t kDigits = 1 << 11;
   std::array<int32_t, kDigits> next{};

@@ -1,7 +1,7 @@
-// What `data` hands to the models: plain views of integer ids. They own nothing; the producer keeps them alive for the
-// step. `Ragged` is the CSR layout that everything of variable length shares: item i owns values[starts[i] … starts[i+1]).
-// `RowIndex` groups the look-ups of a table by row, so that its gradient is one sum per row in a fixed order: no
-// atomics, no hash table, the same bits every time.
+// What `data` hands to the models: plain views of integer ids. They own nothing; the producer keeps them
+// alive for the step. `Ragged` is the CSR layout that everything of variable length shares: item i owns
+// values[starts[i] … starts[i+1]). `RowIndex` groups the look-ups of a table by row, so that its gradient is
+// one sum per row in a fixed order: no atomics, no hash table, the same bits every time.
 #pragma once
 
 #include <cstdint>
@@ -25,7 +25,8 @@ struct Ragged {
   }
 };
 
-// Item i owns the positions begins[i] … ends[i): a list of texts, the valid part of each row, the matches of each pair.
+// Item i owns the positions begins[i] … ends[i): a list of texts, the valid part of each row, the matches of
+// each pair.
 struct Segments {
   Ids begins, ends;  // [n] each
 

@@ -1,9 +1,10 @@
-// Errors. Everything that goes wrong is one exception type with one line of text: what is wrong, where, what was
-// expected. `fail` reports what the world did wrong (input, configuration, disk), `check` what a caller of the library
-// did wrong, `invariant` what we did wrong. A program's main() prints the line and returns the fault as its exit code.
+// Errors. Everything that goes wrong is one exception type with one line of text: what is wrong, where, what
+// was expected. `fail` reports what the world did wrong (input, configuration, disk), `check` what a caller
+// of the library did wrong, `invariant` what we did wrong. A program's main() prints the line and returns the
+// fault as its exit code.
 //
-// Why no macro: the place is captured by the implicit conversion of the condition (`Condition`), whose default
-// arguments are evaluated where `check` is called.
+// Why no macro: the place is captured by the implicit conversion of the condition (`Condition`), whose
+// default arguments are evaluated where `check` is called.
 #pragma once
 
 #include <sstream>
@@ -61,7 +62,8 @@ void check(Condition condition, const Parts&... parts) {
 template <class... Parts>
 void invariant(Condition condition, const Parts&... parts) {
   if (!condition.holds) [[unlikely]]
-    fail(Fault::bug, "a bug in Steelyard, please report: ", parts..., " (", condition.file, ":", condition.line, ")");
+    fail(Fault::bug, "a bug in Steelyard, please report: ", parts..., " (", condition.file, ":",
+         condition.line, ")");
 }
 
 }  // namespace steelyard

@@ -8,12 +8,12 @@
 #include <mutex>
 #include <vector>
 #else
+#include <optional>
+
 #include <oneapi/tbb/blocked_range.h>
 #include <oneapi/tbb/global_control.h>
 #include <oneapi/tbb/parallel_for.h>
 #include <oneapi/tbb/task_arena.h>
-
-#include <optional>
 #endif
 
 namespace steelyard {
@@ -52,7 +52,8 @@ void Workers::run(int64_t count, Piece piece) const {
 struct Workers::Pool {
   explicit Pool(int threads) : arena(threads) {
     // oneTBB starts no more threads than there are cores unless it is told to.
-    if (threads > cores()) limit.emplace(tbb::global_control::max_allowed_parallelism, static_cast<size_t>(threads));
+    if (threads > cores())
+      limit.emplace(tbb::global_control::max_allowed_parallelism, static_cast<size_t>(threads));
   }
   std::optional<tbb::global_control> limit;
   tbb::task_arena arena;

@@ -1,7 +1,8 @@
-// Threads. Work is cut into pieces whose number and size are functions of the problem, never of the thread count; a
-// piece runs on one thread from begin to end. So any number of threads gives the same bits.
+// Threads. Work is cut into pieces whose number and size are functions of the problem, never of the thread
+// count; a piece runs on one thread from begin to end. So any number of threads gives the same bits.
 //
-// oneTBB underneath. The `tsan` preset takes std::thread instead, since the packaged oneTBB is not instrumented.
+// oneTBB underneath. The `tsan` preset takes std::thread instead, since the packaged oneTBB is not
+// instrumented.
 #pragma once
 
 #include <algorithm>
@@ -19,7 +20,8 @@ class Workers {
   // f(i) for 0 ≤ i < count, each once. An exception of a piece reaches the caller.
   template <class F>
   void each(int64_t count, F&& f) const {
-    run(count, {&f, [](const void* g, int64_t i) { (*static_cast<const std::remove_reference_t<F>*>(g))(i); }});
+    run(count,
+        {&f, [](const void* g, int64_t i) { (*static_cast<const std::remove_reference_t<F>*>(g))(i); }});
   }
   // f(begin, end) over pieces of `grain` rows.
   template <class F>

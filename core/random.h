@@ -1,7 +1,7 @@
-// Counter-based random numbers: every number is a pure function of (key, index), so it does not depend on threads,
-// order, batch or device, and resuming needs no generator state. A key is made from the seed and the name of what it
-// is for. The function is SplitMix64 (Steele, Lea & Flood 2014) evaluated at a position of its stream, mixed once more
-// with the key so that neighbouring keys give unrelated streams.
+// Counter-based random numbers: every number is a pure function of (key, index), so it does not depend on
+// threads, order, batch or device, and resuming needs no generator state. A key is made from the seed and the
+// name of what it is for. The function is SplitMix64 (Steele, Lea & Flood 2014) evaluated at a position of
+// its stream, mixed once more with the key so that neighbouring keys give unrelated streams.
 #pragma once
 
 #include <cmath>
@@ -35,7 +35,8 @@ inline real random_normal(uint64_t key, uint64_t index) {
   return static_cast<real>(std::sqrt(-2 * std::log(u)) * std::cos(2 * M_PI * v));
 }
 
-// Keys. `key_of(seed, "dropout", step, shard)`: a chain of mixes over numbers and names (FNV-1a for the bytes).
+// Keys. `key_of(seed, "dropout", step, shard)`: a chain of mixes over numbers and names (FNV-1a for the
+// bytes).
 inline uint64_t key_part(std::string_view name) {
   uint64_t hash = 0xcbf29ce484222325u;
   for (char c : name) hash = (hash ^ static_cast<uint8_t>(c)) * 0x100000001b3u;

@@ -1,5 +1,6 @@
-// The number type of every tensor. The library is built with `float`; the gradient-check build of the tests compiles
-// the same sources with -DREAL_DOUBLE. Nothing is templated over number types. Next: core/check.h, core/shape.h.
+// The number type of every tensor. The library is built with `float`; the gradient-check build of the tests
+// compiles the same sources with -DREAL_DOUBLE. Nothing is templated over number types. Next: core/check.h,
+// core/shape.h.
 #pragma once
 
 #include <cstdint>

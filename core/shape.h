@@ -1,4 +1,5 @@
-// Up to four sizes. Every op sees a tensor as a matrix: `cols()` is the last size, `rows()` the product of the others.
+// Up to four sizes. Every op sees a tensor as a matrix: `cols()` is the last size, `rows()` the product of
+// the others.
 #pragma once
 
 #include <array>

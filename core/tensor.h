@@ -1,8 +1,10 @@
-// A view of numbers on one device: row-major, contiguous, never owning. The numbers of one step live in an Arena, those
-// of parameters and optimisers in a Buffer (core/arena.h). Next: core/backend.h, what a device can do with tensors.
+// A view of numbers on one device: row-major, contiguous, never owning. The numbers of one step live in an
+// Arena, those of parameters and optimisers in a Buffer (core/arena.h). Next: core/backend.h, what a device
+// can do with tensors.
 //
-// Why no strides and no implicit broadcasting: every kernel is written once, a gradient needs no hidden reduction, and
-// a wrong shape fails instead of spreading. A transposition exists only as a flag of a matrix product (Mat).
+// Why no strides and no implicit broadcasting: every kernel is written once, a gradient needs no hidden
+// reduction, and a wrong shape fails instead of spreading. A transposition exists only as a flag of a matrix
+// product (Mat).
 #pragma once
 
 #include "core/real.h"
@@ -28,7 +30,8 @@ struct Tensor {
   }
   // Rows begin … begin + count, seen as a matrix.
   Tensor slice(int64_t begin, int64_t count) const {
-    check(begin >= 0 && count >= 0 && begin + count <= rows(), "slice: rows ", begin, " … ", begin + count, " of ", shape);
+    check(begin >= 0 && count >= 0 && begin + count <= rows(), "slice: rows ", begin, " … ", begin + count,
+          " of ", shape);
     return {data + begin * cols(), {count, cols()}, backend};
   }
 };

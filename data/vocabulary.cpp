@@ -130,8 +130,7 @@ void Terms::read(const Tokens& tokens, const VocabularyConfig& config) {
     for (int64_t n = 2; n <= config.word_ngrams && w + n <= tokens.size(); ++n)
       add_words(TermKind::phrase, w, w + n - 1);
     if (config.across > 0)
-      for (int64_t i = begin; i < end && i + config.across <= length; ++i)
-        add_across(w, i, config.across);
+      for (int64_t i = begin; i < end && i + config.across <= length; ++i) add_across(w, i, config.across);
   }
 }
 

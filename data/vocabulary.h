@@ -4,8 +4,8 @@
 //
 //   word     faucet           a word of the Tokens
 //   phrase   shower faucet    2 … word_ngrams words, one blank between
-//   subword  *fau* *<fa*      subword_min … subword_max characters inside one longer word; < and > are its ends
-//   across   +rfauc+          `across` characters of the text written without blanks
+//   subword  *fau* *<fa*      subword_min … subword_max characters inside one longer word; < and > are its
+//   ends across   +rfauc+          `across` characters of the text written without blanks
 //
 // Words hold no blank, * or +, so surfaces of different kinds never meet. Characters are code points.
 //
@@ -44,7 +44,8 @@ struct VocabularyConfig {
     f("word_ngrams", word_ngrams, "longest phrase, in words; 1 for none");
     f("subword_min", subword_min, "shortest run of characters inside a word");
     f("subword_max", subword_max, "longest run of characters inside a word; 0 for none");
-    f("boundaries", boundaries, "mark where words begin and end, so that *<fau* and *cet>* are runs of their own");
+    f("boundaries", boundaries,
+      "mark where words begin and end, so that *<fau* and *cet>* are runs of their own");
     f("across", across, "characters in a run across the text with blanks removed; 0 for none");
     f("min_count", min_count, "training texts that must hold a term before it gets an entry of its own");
     f("max_terms", max_terms, "most entries; the most frequent terms are kept");
@@ -71,7 +72,7 @@ class Terms {
   bool empty() const { return terms_.empty(); }
   const Term& operator[](int64_t i) const { return terms_[static_cast<size_t>(i)]; }
   std::span<const Term> all() const { return terms_; }
-  int64_t find(int32_t id) const;  // the term with this id, −1 if there is none
+  int64_t find(int32_t id) const;              // the term with this id, −1 if there is none
   std::string_view surface(int64_t i) const {  // valid until these Terms are filled again
     return surface(occurrences_[static_cast<size_t>(first_[static_cast<size_t>(i)])]);
   }

@@ -1,8 +1,8 @@
-// A bag is a text as words with weights. Relevance is the sum over the words that two bags share of the product of
-// their weights, so every score explains itself: the matches are the score.
+// A bag is a text as words with weights. Relevance is the sum over the words that two bags share of the
+// product of their weights, so every score explains itself: the matches are the score.
 //
-// The sum is taken in double, in the order of the query's terms. A product of two floats is exact in double, so whoever
-// adds the listed contributions in their order gets the score to the last bit.
+// The sum is taken in double, in the order of the query's terms. A product of two floats is exact in double,
+// so whoever adds the listed contributions in their order gets the score to the last bit.
 #pragma once
 
 #include <span>

@@ -1,6 +1,7 @@
-// What a model does that turns texts into bags: it gives every term a weight. It sees a list of terms, each with an id
-// and a few *places*, small numbers that say where in its text the term stands; the same functions serve one text and
-// train on thousands. Two implementations: nn/deepbow.h and nn/bm25.h. nn/relevance.h does everything around them.
+// What a model does that turns texts into bags: it gives every term a weight. It sees a list of terms, each
+// with an id and a few *places*, small numbers that say where in its text the term stands; the same functions
+// serve one text and train on thousands. Two implementations: nn/deepbow.h and nn/bm25.h. nn/relevance.h does
+// everything around them.
 #pragma once
 
 #include <vector>
@@ -21,8 +22,8 @@ class BagModel {
  public:
   virtual ~BagModel() = default;
 
-  // [m,1] ≥ 0. A query's weights may depend on all its terms, a product's only on the term and its places: training
-  // weighs those terms of a product alone that match.
+  // [m,1] ≥ 0. A query's weights may depend on all its terms, a product's only on the term and its places:
+  // training weighs those terms of a product alone that match.
   virtual Var query_weights(Tape& tape, const TermBatch& terms) const = 0;
   virtual Var product_weights(Tape& tape, const TermBatch& terms) const = 0;
 

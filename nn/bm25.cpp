@@ -18,7 +18,8 @@ Var Bm25::query_weights(Tape& tape, const TermBatch& terms) const {
   const std::span<real> weights = weights_of(tape, terms);
   for (size_t text = 0; text < terms.texts.begins.size(); ++text) {
     double sum = 0;
-    const auto begin = static_cast<size_t>(terms.texts.begins[text]), end = static_cast<size_t>(terms.texts.ends[text]);
+    const auto begin = static_cast<size_t>(terms.texts.begins[text]),
+               end = static_cast<size_t>(terms.texts.ends[text]);
     for (size_t i = begin; i < end; ++i) {
       const double weight = vocabulary_.idf(terms.ids[i]) * terms.places[2 * i];
       weights[i] = static_cast<real>(weight);

@@ -17,7 +17,8 @@ struct Bm25Config {
   void fields(F&& f) {
     f("k1", k1, "saturation of a term's frequency in the product");
     f("b", b, "how much a product's length counts, 0 … 1");
-    f("normalised", normalised, "divide by the query's sum of idf, so that scores of different queries compare");
+    f("normalised", normalised,
+      "divide by the query's sum of idf, so that scores of different queries compare");
     f("mean_length", mean_length, "mean words of a product; 0: measured on the training rows");
   }
   void validate() const {

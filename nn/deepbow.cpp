@@ -9,25 +9,29 @@ namespace steelyard {
 namespace {
 
 // What a place tells apart. A place is one row of a small table.
-constexpr int kKinds = 5;        // word, phrase, short and long run inside a word, run across words
-constexpr int kLengths = 5;      // words of the query: 0 … 3, more
-constexpr int kFromLast = 4;     // words behind the term: 0 … 2, more
-constexpr int kRarities = 8;     // training texts with the word at the term's place, in half decades
-constexpr int kHeadReach = 5;    // words before and behind the head of a title
+constexpr int kKinds = 5;      // word, phrase, short and long run inside a word, run across words
+constexpr int kLengths = 5;    // words of the query: 0 … 3, more
+constexpr int kFromLast = 4;   // words behind the term: 0 … 2, more
+constexpr int kRarities = 8;   // training texts with the word at the term's place, in half decades
+constexpr int kHeadReach = 5;  // words before and behind the head of a title
 constexpr int kHeads = 2 * kHeadReach + 1;
 constexpr int kQueryPositions = kKinds * kLengths * kFromLast;
 constexpr int kQueryPlaces = kQueryPositions + kKinds * kRarities;
 
 int kind_of(const Bag& bag, int64_t term) {
   switch (bag.terms[term].kind) {
-    case TermKind::word: return 0;
-    case TermKind::phrase: return 1;
+    case TermKind::word:
+      return 0;
+    case TermKind::phrase:
+      return 1;
     case TermKind::subword: {
       const std::string_view surface = bag.terms.surface(term);  // *fau*
-      const auto characters = std::count_if(surface.begin(), surface.end(), [](char c) { return (c & 0xc0) != 0x80; });
+      const auto characters =
+          std::count_if(surface.begin(), surface.end(), [](char c) { return (c & 0xc0) != 0x80; });
       return characters - 2 <= 3 ? 2 : 3;
     }
-    case TermKind::across: return 4;
+    case TermKind::across:
+      return 4;
   }
   return 0;
 }
@@ -53,10 +57,12 @@ int64_t head_of(const Tokens& words) {
 DeepBow::DeepBow(Parameters::Scope at, const DeepBowConfig& config, const Vocabulary& vocabulary)
     : config_(config),
       vocabulary_(vocabulary),
-      query_term_((at / "query").table("term", {vocabulary.size(), 1},
-                                       values([&](int64_t id) { return std::log(vocabulary.idf(static_cast<int32_t>(id))); }))),
+      query_term_((at / "query").table("term", {vocabulary.size(), 1}, values([&](int64_t id) {
+                                         return std::log(vocabulary.idf(static_cast<int32_t>(id)));
+                                       }))),
       query_place_((at / "query").add("place", {kQueryPlaces, 1}, constant(0))),
-      product_term_((at / "product").table("term", {vocabulary.size(), 1}, constant(std::log(std::exp(real(1)) - 1)))),
+      product_term_(
+          (at / "product").table("term", {vocabulary.size(), 1}, constant(std::log(std::exp(real(1)) - 1)))),
       product_place_((at / "product").add("place", {kKinds * kHeads, 1}, constant(0))) {}
 
 int DeepBow::places_per_term(Side side) const { return side == Side::query ? 2 : 1; }
@@ -85,7 +91,8 @@ static Var place_sums(Tape& tape, const Parameter& places, const TermBatch& term
   const auto per_term = static_cast<int64_t>(terms.places.size()) / std::max<int64_t>(1, m);
   const std::span<int32_t> offsets = tape.array<int32_t>(m + 1);
   for (int64_t i = 0; i <= m; ++i) offsets[static_cast<size_t>(i)] = static_cast<int32_t>(i * per_term);
-  return segment_sum(gather(tape.leaf(places), tape.index(terms.places)), Segments::between(tape.upload(offsets)));
+  return segment_sum(gather(tape.leaf(places), tape.index(terms.places)),
+                     Segments::between(tape.upload(offsets)));
 }
 
 Var DeepBow::query_weights(Tape& tape, const TermBatch& terms) const {

@@ -1,16 +1,18 @@
-// DeepBoW (Lin et al. 2024, arXiv 2407.09395), the lexical half: both sides are bags of their own words, phrases and
-// runs of characters, each with a learned weight.
+// DeepBoW (Lin et al. 2024, arXiv 2407.09395), the lexical half: both sides are bags of their own words,
+// phrases and runs of characters, each with a learned weight.
 //
 //   w_Q(t) = softmax over the query's terms of   θ_t + Σ β_place(t)        θ_t starts at log idf(t)
-//   w_P(t) = softplus(φ_t) · exp(Σ γ_place(t))                              φ_t starts where the softplus is 1
+//   w_P(t) = softplus(φ_t) · exp(Σ γ_place(t))                              φ_t starts where the softplus is
+//   1
 //
-// The query's weights sum to one, so a score is an expectation of the product's weights over the query's words. The
-// *places* are few and shared by all terms; they say what the term itself cannot: of which kind it is, how long the
-// query is and how far from its last word the term stands (the head noun of English is the last), how rare the word
-// around a run of characters is, and on the product's side where the term stands relative to the head of the title.
+// The query's weights sum to one, so a score is an expectation of the product's weights over the query's
+// words. The *places* are few and shared by all terms; they say what the term itself cannot: of which kind it
+// is, how long the query is and how far from its last word the term stands (the head noun of English is the
+// last), how rare the word around a run of characters is, and on the product's side where the term stands
+// relative to the head of the title.
 //
-// Source of the pattern: softmax term weights and N-gram hashing are the paper's; places are ours (models are told
-// apart by their ablation in nn/README.md).
+// Source of the pattern: softmax term weights and N-gram hashing are the paper's; places are ours (models are
+// told apart by their ablation in nn/README.md).
 #pragma once
 
 #include "nn/bag_model.h"

@@ -60,7 +60,10 @@ PairRows::PairRows(const RowCache& cache)
 
 struct Relevance::Parts {
   Parts(RelevanceConfig c, Vocabulary v, Parameters p)
-      : config(std::move(c)), tokenizer(config.tokenizer), vocabulary(std::move(v)), parameters(std::move(p)) {
+      : config(std::move(c)),
+        tokenizer(config.tokenizer),
+        vocabulary(std::move(v)),
+        parameters(std::move(p)) {
     const Parameters::Scope root = parameters.root();
     if (config.model == "bm25")
       model = std::make_unique<Bm25>(config.bm25, vocabulary);
@@ -92,7 +95,8 @@ Relevance Relevance::open(const std::filesystem::path& path) {
   const TensorFile file(std::filesystem::is_directory(path) ? path / "model.safetensors" : path);
   const auto expect = [&](const char* key, const char* expected) {
     if (file.metadata(key) != expected)
-      fail(Fault::input, file.path().string(), ": ", key, " is \"", file.metadata(key), "\"; expected \"", expected, "\"");
+      fail(Fault::input, file.path().string(), ": ", key, " is \"", file.metadata(key), "\"; expected \"",
+           expected, "\"");
   };
   expect("format", kFormat);
   expect("kind", kKind);
@@ -100,12 +104,14 @@ Relevance Relevance::open(const std::filesystem::path& path) {
   try {
     from_json(config, file.metadata("config"));
     config.validate();
-    auto parts = std::make_unique<Parts>(config, Vocabulary::load(file, config.vocabulary), Parameters(cpu(), file));
+    auto parts =
+        std::make_unique<Parts>(config, Vocabulary::load(file, config.vocabulary), Parameters(cpu(), file));
     parts->metadata = file.metadata();
     return Relevance(std::move(parts));
   } catch (const Error& error) {
     if (error.fault != Fault::usage) throw;
-    fail(Fault::input, file.path().string(), ": ", error.what());  // a configuration that no run could have had
+    fail(Fault::input, file.path().string(), ": ",
+         error.what());  // a configuration that no run could have had
   }
 }
 
@@ -167,8 +173,8 @@ struct Columns {
 RowCache Relevance::encode_rows(const std::string& table, const std::string& bad_rows,
                                 const std::filesystem::path& path) const {
   const Columns columns(parts_->config.columns);
-  const std::string key = text(kFormat, " ", key_part(MappedFile(table).text()), " ", parts_->vocabulary.fingerprint(), " ",
-                               bad_rows, " ", to_json(parts_->config));
+  const std::string key = text(kFormat, " ", key_part(MappedFile(table).text()), " ",
+                               parts_->vocabulary.fingerprint(), " ", bad_rows, " ", to_json(parts_->config));
   return RowCache::open_or_build(path, key, [&] {
     TableRequest request = columns.request;
     request.bad_rows = bad_rows;
@@ -280,9 +286,10 @@ PairBatch gather_pairs(Tape& tape, const PairRows& pairs, std::span<const int64_
   starts[at(n)] = static_cast<int32_t>(term);
   match_starts[at(n)] = static_cast<int32_t>(match);
   const auto first = [](std::span<int32_t> values, int64_t count) { return values.first(at(count)); };
-  return {{first(ids, term), first(places, term * query_places), Segments::between(starts)},
-          {first(match_ids, match), first(match_places, match * product_places), Segments::between(match_starts)},
-          first(positions, match)};
+  return {
+      {first(ids, term), first(places, term * query_places), Segments::between(starts)},
+      {first(match_ids, match), first(match_places, match * product_places), Segments::between(match_starts)},
+      first(positions, match)};
 }
 
 struct MatchWeights {
@@ -292,7 +299,8 @@ struct MatchWeights {
 
 MatchWeights weigh(const BagModel& model, Tape& tape, const PairBatch& batch) {
   const Var query = model.query_weights(tape, batch.query);
-  return {gather(query, tape.index(batch.positions)), model.product_weights(tape, batch.product), batch.product.texts};
+  return {gather(query, tape.index(batch.positions)), model.product_weights(tape, batch.product),
+          batch.product.texts};
 }
 
 }  // namespace
@@ -323,7 +331,8 @@ std::vector<double> Relevance::score_rows(const PairRows& pairs, const Workers& 
     const real *query = weights.query.value().data, *product = weights.product.value().data;
     for (size_t b = 0; b < rows.size(); ++b)
       for (int32_t m = weights.pairs.begins[b]; m < weights.pairs.ends[b]; ++m)
-        scores[at(rows[b])] += static_cast<double>(query[m]) * static_cast<double>(product[m]);  // as in nn/bag.cpp
+        scores[at(rows[b])] +=
+            static_cast<double>(query[m]) * static_cast<double>(product[m]);  // as in nn/bag.cpp
   });
   return scores;
 }
@@ -343,9 +352,9 @@ std::vector<std::pair<std::string, double>> Relevance::metrics(std::span<const d
   const std::vector<int64_t> group(groups.values.begin(), groups.values.end());
   const auto gain = [&](double g) { return graded_gain(1 + g - c.low); };
   const std::pair<const char*, Metric> all[] = {
-      {"spearman", spearman(scores, grade)},   {"auc", auc(scores, positive)},
-      {"pr_auc", pr_auc(scores, positive)},    {"ndcg10", ndcg(scores, grade, group, 10, gain)},
-      {"logloss", log_loss(probability, label)}, {"rmse", rmse(predicted, grade)},
+      {"spearman", spearman(scores, grade)},         {"auc", auc(scores, positive)},
+      {"pr_auc", pr_auc(scores, positive)},          {"ndcg10", ndcg(scores, grade, group, 10, gain)},
+      {"logloss", log_loss(probability, label)},     {"rmse", rmse(predicted, grade)},
       {"ece", calibration_error(probability, label)}};
   std::vector<std::pair<std::string, double>> list;
   for (const auto& [name, value] : all) list.emplace_back(name, value.value_or(NAN));

@@ -1,6 +1,7 @@
-// Relevance of a product to a query: everything that scoring needs in one object and one file. Texts become terms
-// (tokenizer, vocabulary), terms become bags (a BagModel), two bags become a score, a score becomes a probability
-// σ(a·s + b). `const` and thread-safe: each thread brings a Workspace and its Bags, and a score then allocates nothing.
+// Relevance of a product to a query: everything that scoring needs in one object and one file. Texts become
+// terms (tokenizer, vocabulary), terms become bags (a BagModel), two bags become a score, a score becomes a
+// probability σ(a·s + b). `const` and thread-safe: each thread brings a Workspace and its Bags, and a score
+// then allocates nothing.
 //
 //   Relevance relevance = Relevance::open("model.safetensors");
 //   Workspace workspace;  Bag query, product;
@@ -61,15 +62,16 @@ struct RelevanceConfig {
   void validate() const;
 };
 
-// Pairs encoded once. A match is a term of the query that the product has too: of a product, training needs no more.
+// Pairs encoded once. A match is a term of the query that the product has too: of a product, training needs
+// no more.
 struct PairRows {
-  Ragged<int32_t> query_terms;     // ids
-  Ragged<int32_t> query_places;    // places_per_term(query) per term
-  Ragged<int32_t> matches;         // positions among the query's terms, ascending
-  Ragged<int32_t> match_places;    // places_per_term(product) per match
-  std::span<const float> labels;   // 0 … 1
-  std::span<const float> grades;   // as in the file
-  Ragged<int32_t> groups;          // one number per row
+  Ragged<int32_t> query_terms;    // ids
+  Ragged<int32_t> query_places;   // places_per_term(query) per term
+  Ragged<int32_t> matches;        // positions among the query's terms, ascending
+  Ragged<int32_t> match_places;   // places_per_term(product) per match
+  std::span<const float> labels;  // 0 … 1
+  std::span<const float> grades;  // as in the file
+  Ragged<int32_t> groups;         // one number per row
 
   explicit PairRows(const RowCache& cache);
   int64_t size() const { return query_terms.size(); }
@@ -86,8 +88,8 @@ struct Workspace {
 
 class Relevance {
  public:
-  Relevance(RelevanceConfig config, Vocabulary vocabulary, uint64_t seed);        // untrained
-  static Relevance open(const std::filesystem::path& path);                       // a model file or a run folder
+  Relevance(RelevanceConfig config, Vocabulary vocabulary, uint64_t seed);  // untrained
+  static Relevance open(const std::filesystem::path& path);                 // a model file or a run folder
   Relevance(Relevance&&) noexcept;
   ~Relevance();
 
@@ -104,8 +106,10 @@ class Relevance {
 
   // ---- training
 
-  // Reads a table and encodes its pairs into a cache at `path`; the cache is used again if nothing has changed.
-  RowCache encode_rows(const std::string& table, const std::string& bad_rows, const std::filesystem::path& path) const;
+  // Reads a table and encodes its pairs into a cache at `path`; the cache is used again if nothing has
+  // changed.
+  RowCache encode_rows(const std::string& table, const std::string& bad_rows,
+                       const std::filesystem::path& path) const;
   // The scores of some pairs [n,1]; in Mode::train query terms are left out by the tape's random key.
   Var scores(Tape& tape, const PairRows& pairs, std::span<const int64_t> rows) const;
   // Mean binary cross-entropy of σ(a·s + b) against the graded label.
@@ -113,7 +117,8 @@ class Relevance {
   // The scores of all pairs, to the bit those of `score(encode(query), encode(product))`.
   std::vector<double> score_rows(const PairRows& pairs, const Workers& workers) const;
   // auc, spearman, … of scores in the order of the rows; NaN where the data do not define one.
-  std::vector<std::pair<std::string, double>> metrics(std::span<const double> scores, std::span<const float> grades,
+  std::vector<std::pair<std::string, double>> metrics(std::span<const double> scores,
+                                                      std::span<const float> grades,
                                                       const Ragged<int32_t>& groups) const;
 
  private:

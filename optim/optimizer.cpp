@@ -49,7 +49,8 @@ void OptimizerConfig::validate() const {
   require(clip >= 0, "clip", clip, "0 or more");
 }
 
-Optimizer::Optimizer(Parameters& parameters, const OptimizerConfig& config) : parameters_(&parameters), config_(config) {
+Optimizer::Optimizer(Parameters& parameters, const OptimizerConfig& config)
+    : parameters_(&parameters), config_(config) {
   config.validate();
   for (const Parameter& p : parameters.all()) {
     const std::string& rule = p.table ? config.tables : config.dense;
@@ -117,7 +118,8 @@ std::vector<NamedArray> Optimizer::arrays() const {
   for (const Parameter& p : parameters_->all()) {
     const auto at = static_cast<size_t>(p.index);
     const auto add = [&](const char* prefix, const Buffer& state) {
-      if (!state.tensor().empty()) list.push_back(named_array(prefix + p.path, state.tensor().shape, state.host()));
+      if (!state.tensor().empty())
+        list.push_back(named_array(prefix + p.path, state.tensor().shape, state.host()));
     };
     add("optimizer/1/", state1_[at]);
     add("optimizer/2/", state2_[at]);

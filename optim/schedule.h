@@ -1,5 +1,5 @@
-// The learning rate over the steps of a run, as a factor of the configured rate: linear warm-up, then a decay, and a
-// drop whenever the dev metric has stopped improving (the trainer counts the drops).
+// The learning rate over the steps of a run, as a factor of the configured rate: linear warm-up, then a
+// decay, and a drop whenever the dev metric has stopped improving (the trainer counts the drops).
 #pragma once
 
 #include <algorithm>
@@ -31,7 +31,8 @@ struct ScheduleConfig {
       fail(Fault::usage, "schedule.decay: unknown \"", decay, "\"; expected constant, linear or cosine");
     if (warmup < 0) fail(Fault::usage, "schedule.warmup: ", warmup, "; expected 0 or more");
     if (floor < 0 || floor > 1) fail(Fault::usage, "schedule.floor: ", floor, "; expected 0 … 1");
-    if (drop <= 0 || drop > 1) fail(Fault::usage, "schedule.drop: ", drop, "; expected more than 0, at most 1");
+    if (drop <= 0 || drop > 1)
+      fail(Fault::usage, "schedule.drop: ", drop, "; expected more than 0, at most 1");
     if (plateau < 0) fail(Fault::usage, "schedule.plateau: ", plateau, "; expected 0 or more");
   }
 

@@ -26,7 +26,8 @@ std::string number(double value) {
 
 std::string members(const Metrics& metrics) {
   std::string text;
-  for (const auto& [name, value] : metrics) text += (text.empty() ? "\"" : ",\"") + name + "\":" + number(value);
+  for (const auto& [name, value] : metrics)
+    text += (text.empty() ? "\"" : ",\"") + name + "\":" + number(value);
   return text;
 }
 
@@ -40,7 +41,8 @@ double value_of(const Metrics& metrics, const std::string& name) {
 }
 
 bool minimised(const std::string& metric) {
-  return metric.ends_with("logloss") || metric.ends_with("rmse") || metric.ends_with("ece") || metric.ends_with("loss");
+  return metric.ends_with("logloss") || metric.ends_with("rmse") || metric.ends_with("ece") ||
+         metric.ends_with("loss");
 }
 
 }  // namespace
@@ -89,8 +91,8 @@ Outcome Trainer::run() {
     const StepRecord record = do_step();
     ++at_.step;
     if (at_.step % config_.log_every == 0)
-      log("{\"step\":" + std::to_string(at_.step) + ",\"loss\":" + number(record.loss) + ",\"norm\":" +
-          number(record.norm) + ",\"rate\":" + number(record.rate) + "}");
+      log("{\"step\":" + std::to_string(at_.step) + ",\"loss\":" + number(record.loss) +
+          ",\"norm\":" + number(record.norm) + ",\"rate\":" + number(record.rate) + "}");
     if (on_step) on_step(record);
     if (at_.step % interval == 0 || at_.step == steps) evaluate();
     if (config_.patience > 0 && at_.bad_evaluations >= config_.patience) break;
@@ -102,7 +104,8 @@ Outcome Trainer::run() {
       saved = Clock::now();
     }
     if (stopping)
-      fail(Fault::interrupted, "interrupted at step ", at_.step, " of ", steps, " after a clean checkpoint; --resume continues");
+      fail(Fault::interrupted, "interrupted at step ", at_.step, " of ", steps,
+           " after a clean checkpoint; --resume continues");
   }
   if (!at_.finished) {
     if (at_.best_step == 0) {  // nothing was evaluated: the last weights are the model
@@ -158,21 +161,24 @@ StepRecord Trainer::do_step() {
   if (!std::isfinite(norm)) diverged(at_.step);
   if (clip_ > 0 && norm > clip_) merged_.scale(static_cast<real>(clip_ / norm));
   const int64_t steps = config_.epochs * training_.steps_per_epoch;
-  const double rate = schedule_.factor(at_.step, steps) * std::pow(schedule_.drop, static_cast<double>(at_.drops));
+  const double rate =
+      schedule_.factor(at_.step, steps) * std::pow(schedule_.drop, static_cast<double>(at_.drops));
   optimizer_.step(merged_, rate, workers_);
   return {at_.step + 1, steps, loss, norm, rate};
 }
 
 void Trainer::diverged(int64_t step) const {
-  const std::string kept = std::filesystem::exists(state_path()) ? "the last checkpoint is " + state_path().string()
-                                                                 : std::string("there is no checkpoint yet");
+  const std::string kept = std::filesystem::exists(state_path())
+                               ? "the last checkpoint is " + state_path().string()
+                               : std::string("there is no checkpoint yet");
   for (size_t s = 0; s < tapes_.size(); ++s)
     if (const char* op = tapes_[s]->first_not_finite())
-      fail(Fault::diverged, "diverged at step ", step, ", shard ", s, ": the first value that is not finite comes from \"",
-           op, "\"; ", kept);
+      fail(Fault::diverged, "diverged at step ", step, ", shard ", s,
+           ": the first value that is not finite comes from \"", op, "\"; ", kept);
   for (size_t s = 0; s < tapes_.size(); ++s)
     if (!std::isfinite(gradients_[s].norm()))
-      fail(Fault::diverged, "diverged at step ", step, ", shard ", s, ": a gradient is not finite, all values are; ", kept);
+      fail(Fault::diverged, "diverged at step ", step, ", shard ", s,
+           ": a gradient is not finite, all values are; ", kept);
   fail(Fault::diverged, "diverged at step ", step, ": the sum of the gradients is not finite; ", kept);
 }
 
@@ -195,8 +201,8 @@ void Trainer::evaluate() {
     ++at_.bad_evaluations;
     if (schedule_.plateau > 0 && at_.bad_evaluations % schedule_.plateau == 0) ++at_.drops;
   }
-  log("{\"step\":" + std::to_string(at_.step) + ",\"dev\":{" + members(metrics) + "},\"best\":" +
-      (best ? "true}" : "false}"));
+  log("{\"step\":" + std::to_string(at_.step) + ",\"dev\":{" + members(metrics) +
+      "},\"best\":" + (best ? "true}" : "false}"));
   if (on_evaluate) on_evaluate(at_.step, metrics, best);
 }
 
@@ -254,13 +260,15 @@ bool Trainer::resume() {
   const TensorFile file(state_path());
   at_ = Position::read(file);
   if (file.metadata("identity") != training_.identity)
-    fail(Fault::usage, folder_.string(), ": the checkpoint belongs to another configuration or other data; expected a new folder");
+    fail(Fault::usage, folder_.string(),
+         ": the checkpoint belongs to another configuration or other data; expected a new folder");
   parameters_.assign(file);
   optimizer_.assign(file, at_.step);
   if (at_.finished) return true;
   std::error_code error;
   std::filesystem::resize_file(metrics_path(), static_cast<uintmax_t>(at_.metrics_bytes), error);
-  if (error) fail(Fault::resources, metrics_path().string(), ": cannot cut back to the checkpoint: ", error.message());
+  if (error)
+    fail(Fault::resources, metrics_path().string(), ": cannot cut back to the checkpoint: ", error.message());
   return true;
 }
 

@@ -1,10 +1,12 @@
-// The loop: record the shards, merge their gradients, clip, step, log, evaluate, keep the best, save. It knows no model
-// and no data: a model comes as three functions. Everything that influences later steps is in the state file, so a run
-// that was stopped at any moment and resumed ends in the same bytes as one that was not.
+// The loop: record the shards, merge their gradients, clip, step, log, evaluate, keep the best, save. It
+// knows no model and no data: a model comes as three functions. Everything that influences later steps is in
+// the state file, so a run that was stopped at any moment and resumed ends in the same bytes as one that was
+// not.
 //
 // The run folder:  state.safetensors   current weights, moments, position (the checkpoint)
 //                  model.safetensors   the best model so far, written by Training::save
-//                  metrics.jsonl       a line per log interval and per evaluation; cut back to the checkpoint on resume
+//                  metrics.jsonl       a line per log interval and per evaluation; cut back to the checkpoint
+//                  on resume
 #pragma once
 
 #include <atomic>
@@ -37,7 +39,8 @@ struct TrainerConfig {
   void fields(F&& f) {
     f("epochs", epochs, "passes over the training rows");
     f("batch", batch, "rows per step");
-    f("shards", shards, "fixed parts of a batch that threads take whole; more threads than shards do not help");
+    f("shards", shards,
+      "fixed parts of a batch that threads take whole; more threads than shards do not help");
     f("seed", seed, "of initial values, shuffling and dropout");
     f("evaluate_every", evaluate_every, "steps between evaluations; 0: once per epoch");
     f("criterion", criterion, "dev metric that chooses the best model; logloss, rmse and ece are minimised");
@@ -55,8 +58,9 @@ using Metrics = std::vector<std::pair<std::string, double>>;
 struct Training {
   int64_t steps_per_epoch = 0;
   std::function<Objective(Tape& tape, int64_t step, int shard)> objective;
-  std::function<Metrics()> evaluate;                             // on the dev rows; may be empty: no dev rows
-  std::function<void(const std::filesystem::path& path)> save;   // writes a model file from the current parameters
+  std::function<Metrics()> evaluate;  // on the dev rows; may be empty: no dev rows
+  std::function<void(const std::filesystem::path& path)>
+      save;              // writes a model file from the current parameters
   std::string identity;  // of configuration and data: a checkpoint of another identity is not resumed
 };
 
@@ -76,14 +80,16 @@ struct Outcome {
 
 class Trainer {
  public:
-  Trainer(Parameters& parameters, Training training, const TrainerConfig& config, const OptimizerConfig& optimizer,
-          const ScheduleConfig& schedule, const Workers& workers, std::filesystem::path folder);
+  Trainer(Parameters& parameters, Training training, const TrainerConfig& config,
+          const OptimizerConfig& optimizer, const ScheduleConfig& schedule, const Workers& workers,
+          std::filesystem::path folder);
 
   std::function<void(const StepRecord&)> on_step;
   std::function<void(int64_t step, const Metrics&, bool best)> on_evaluate;
   const std::atomic<bool>* stop = nullptr;  // set by a signal handler: a checkpoint, then Error(interrupted)
 
-  // Continues from the checkpoint in the folder. False if there is none; Error(usage) if it belongs to another run.
+  // Continues from the checkpoint in the folder. False if there is none; Error(usage) if it belongs to
+  // another run.
   bool resume();
   // How the run in this folder ended; nothing if it has not.
   static std::optional<Outcome> finished_run(const std::filesystem::path& folder);

@@ -1,5 +1,5 @@
-// The main job on simulated data: a shop is made up, a DeepBoW and a BM25 are trained on it, scored, explained, and
-// compared with what is known about the shop.
+// The main job on simulated data: a shop is made up, a DeepBoW and a BM25 are trained on it, scored,
+// explained, and compared with what is known about the shop.
 #include <chrono>
 #include <cstdio>
 
@@ -20,7 +20,8 @@ struct Trained {
   Metrics test;
 };
 
-Trained train_and_test(const std::string& name, RunConfig config, const std::filesystem::path& out, bool quiet) {
+Trained train_and_test(const std::string& name, RunConfig config, const std::filesystem::path& out,
+                       bool quiet) {
   train_run(config, out / name, {.quiet = quiet});
   Relevance model = Relevance::open(out / name);
   Metrics test = evaluate_table(model, (out / "market" / "relevance_test.tsv").string(), 0).metrics;
@@ -59,8 +60,10 @@ std::string rounded(double value) {
 void run_demo(const std::filesystem::path& out, bool quiet) {
   if (std::filesystem::exists(out) && !std::filesystem::is_empty(out)) {
     if (!std::filesystem::exists(out / "market"))
-      fail(Fault::usage, "--out ", out.string(), ": the folder is in use; expected a new or empty one, or one of an earlier demo");
-    for (const char* made : {"market", "deepbow", "bm25", "report.html"}) std::filesystem::remove_all(out / made);
+      fail(Fault::usage, "--out ", out.string(),
+           ": the folder is in use; expected a new or empty one, or one of an earlier demo");
+    for (const char* made : {"market", "deepbow", "bm25", "report.html"})
+      std::filesystem::remove_all(out / made);
   }
   const Market market = write_market(out / "market", {});
   RunConfig config;
@@ -71,31 +74,36 @@ void run_demo(const std::filesystem::path& out, bool quiet) {
   words.vocabulary.word_ngrams = 1;
   words.vocabulary.subword_max = words.vocabulary.across = 0;
 
-  Trained trained[] = {train_and_test("bm25", words, out, quiet), train_and_test("deepbow", config, out, quiet)};
+  Trained trained[] = {train_and_test("bm25", words, out, quiet),
+                       train_and_test("deepbow", config, out, quiet)};
   const Relevance& model = trained[1].model;
-  const Found found = misspellings_found(model, market), by_words = misspellings_found(trained[0].model, market);
+  const Found found = misspellings_found(model, market),
+              by_words = misspellings_found(trained[0].model, market);
 
   Report report;
   report.title = "A simulated shop";
-  report.summary = text("A shop of ", market.products.size(), " products was made up, with ", market.queries.size(),
-                        " queries and graded judgements. What follows was learned from them. Simulated results say "
-                        "nothing about a real shop.");
+  report.summary =
+      text("A shop of ", market.products.size(), " products was made up, with ", market.queries.size(),
+           " queries and graded judgements. What follows was learned from them. Simulated results say "
+           "nothing about a real shop.");
   report.metrics_title = "DeepBoW on the test rows";
   report.metrics = trained[1].test;
   report.metrics_jsonl = MappedFile(out / "deepbow" / "metrics.jsonl").text();
   report.config_toml = dump_config(config);
-  Table comparison{"On queries that nobody trained on", {"model"}, {}, "bm25 counts words; deepbow learned its weights."};
+  Table comparison{
+      "On queries that nobody trained on", {"model"}, {}, "bm25 counts words; deepbow learned its weights."};
   for (const auto& [name, value] : trained[1].test) comparison.header.push_back(name);
   for (const Trained& t : trained) {
     comparison.rows.push_back({t.name});
     for (const auto& [name, value] : t.test) comparison.rows.back().push_back(rounded(value));
   }
   report.tables.push_back(std::move(comparison));
-  report.tables.push_back({"Misspellings recognised",
-                           {"model", "recognised", "known"},
-                           {{"bm25", std::to_string(by_words.found), std::to_string(by_words.all)},
-                            {"deepbow", std::to_string(found.found), std::to_string(found.all)}},
-                           "A misspelling is recognised if its correct word scores above every other correct word."});
+  report.tables.push_back(
+      {"Misspellings recognised",
+       {"model", "recognised", "known"},
+       {{"bm25", std::to_string(by_words.found), std::to_string(by_words.all)},
+        {"deepbow", std::to_string(found.found), std::to_string(found.all)}},
+       "A misspelling is recognised if its correct word scores above every other correct word."});
   const std::string query_text = market.queries[static_cast<size_t>(market.test[0].query)].text;
   const Judgement* shown = &market.test[0];
   for (const Judgement& j : market.test)
@@ -117,11 +125,12 @@ void run_demo(const std::filesystem::path& out, bool quiet) {
         if (name == wanted) return value;
       return 0.0;
     };
-    std::snprintf(line, sizeof line, "%-30s %.3f      %.3f   %.3f\n", t.name.c_str(), metric("spearman"), metric("auc"),
-                  metric("ndcg10"));
+    std::snprintf(line, sizeof line, "%-30s %.3f      %.3f   %.3f\n", t.name.c_str(), metric("spearman"),
+                  metric("auc"), metric("ndcg10"));
     console << line;
   }
-  console << text("misspellings recognised        ", found.found, " of ", found.all, " (bm25: ", by_words.found, ")\n\n");
+  console << text("misspellings recognised        ", found.found, " of ", found.all,
+                  " (bm25: ", by_words.found, ")\n\n");
   console << "query    " << query_text << "\nproduct  " << title << "\n";
   console << explanation_text(report.best[0]) << "\nreport   " << (out / "report.html").string() << "\n";
   console.flush();
@@ -134,7 +143,8 @@ void add_demo(CLI::App& app) {
     std::string out = "demo";
     bool quiet = false;
   };
-  CLI::App* verb = add_verb(app, "demo", "train, score and explain on a simulated shop", "steelyard demo --out demo");
+  CLI::App* verb =
+      add_verb(app, "demo", "train, score and explain on a simulated shop", "steelyard demo --out demo");
   const auto o = std::make_shared<Options>();
   verb->add_option("--out", o->out, "folder of the results");
   verb->add_flag("--quiet", o->quiet, "no progress");
@@ -146,8 +156,9 @@ void add_market(CLI::App& app) {
     std::string out;
     std::vector<std::string> settings;
   };
-  CLI::App* verb = add_verb(app, "market", "write the simulated shop as files, so that everything can be tried on files",
-                            "steelyard market --out shop");
+  CLI::App* verb =
+      add_verb(app, "market", "write the simulated shop as files, so that everything can be tried on files",
+               "steelyard market --out shop");
   const auto o = std::make_shared<Options>();
   verb->add_option("--out", o->out, "new or empty folder")->required();
   verb->add_option("--set", o->settings, "KEY=VALUE: change one option of the market (repeatable)");

@@ -15,7 +15,8 @@ Explanation explain(const Relevance& model, std::string_view query_text, std::st
   for (const Match& m : matches)
     e.matches.push_back({std::string(query.terms.surface(m.query_term)),
                          static_cast<double>(query.weights[static_cast<size_t>(m.query_term)]),
-                         static_cast<double>(product.weights[static_cast<size_t>(m.product_term)]), m.contribution});
+                         static_cast<double>(product.weights[static_cast<size_t>(m.product_term)]),
+                         m.contribution});
   e.score = score(query, product);
   e.probability = model.probability(e.score);
   e.tokenizer = model.config().tokenizer;
@@ -26,7 +27,8 @@ std::string explanation_text(const Explanation& e) {
   std::string out = "query weight  product weight  contribution  word\n";
   char line[64];
   for (const MatchLine& m : e.matches) {
-    std::snprintf(line, sizeof line, "%12.6f  %14.6f  %12.6f  ", m.query_weight, m.product_weight, m.contribution);
+    std::snprintf(line, sizeof line, "%12.6f  %14.6f  %12.6f  ", m.query_weight, m.product_weight,
+                  m.contribution);
     out += line + m.word + "\n";
   }
   return out + "score " + number(e.score) + "  probability " + number(e.probability) + "\n";
@@ -35,10 +37,12 @@ std::string explanation_text(const Explanation& e) {
 namespace {
 
 std::string as_json(const Explanation& e) {
-  std::string json = "{\"score\":" + number(e.score) + ",\"probability\":" + number(e.probability) + ",\"matches\":[";
+  std::string json =
+      "{\"score\":" + number(e.score) + ",\"probability\":" + number(e.probability) + ",\"matches\":[";
   for (const MatchLine& m : e.matches)
     json += std::string(&m == e.matches.data() ? "" : ",") + "{\"word\":" + json_text(m.word) +
-            ",\"query_weight\":" + number(m.query_weight) + ",\"product_weight\":" + number(m.product_weight) +
+            ",\"query_weight\":" + number(m.query_weight) +
+            ",\"product_weight\":" + number(m.product_weight) +
             ",\"contribution\":" + number(m.contribution) + "}";
   return json + "]}\n";
 }

@@ -15,8 +15,9 @@ void run_inspect(const std::string& path) {
   Output out;
   out << dump_config(config) << "\n";
   const Vocabulary& vocabulary = model.vocabulary();
-  out << text("# terms       ", vocabulary.entries(), " of their own, ", vocabulary.size() - vocabulary.entries(),
-              " buckets, counted in ", vocabulary.documents(), " texts\n");
+  out << text("# terms       ", vocabulary.entries(), " of their own, ",
+              vocabulary.size() - vocabulary.entries(), " buckets, counted in ", vocabulary.documents(),
+              " texts\n");
   for (const Parameter& p : model.parameters().all())
     out << text("# parameter   ", p.path, " ", p.shape, p.table ? ", a table" : "", ", ",
                 p.shape.size() * static_cast<int64_t>(sizeof(real)), " bytes\n");
@@ -43,7 +44,8 @@ void add_file_verb(CLI::App& app, const char* name, const char* what, const char
 }  // namespace
 
 void add_inspect(CLI::App& app) {
-  add_file_verb(app, "inspect", "configuration, parameters and sizes of a model", "steelyard inspect run", run_inspect);
+  add_file_verb(app, "inspect", "configuration, parameters and sizes of a model", "steelyard inspect run",
+                run_inspect);
 }
 
 void add_verify(CLI::App& app) {

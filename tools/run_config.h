@@ -1,4 +1,5 @@
-// The configuration of a run: the model's part, which goes into the model file, and what training needs beside it.
+// The configuration of a run: the model's part, which goes into the model file, and what training needs
+// beside it.
 #pragma once
 
 #include "nn/relevance.h"
@@ -12,7 +13,8 @@ struct DataConfig {
 
   template <class F>
   void fields(F&& f) {
-    f("train", train, "table of training rows: .tsv, .csv or .jsonl, plain or .gz; relative to the data folder");
+    f("train", train,
+      "table of training rows: .tsv, .csv or .jsonl, plain or .gz; relative to the data folder");
     f("dev", dev, "table of rows that choose the best model; empty: none");
     f("bad_rows", bad_rows, "stop at a malformed row, or skip and count it");
   }

@@ -1,4 +1,5 @@
-// score, encode, evaluate: rows in, lines out, in order. Rows are read in pieces of fixed size; threads share a piece.
+// score, encode, evaluate: rows in, lines out, in order. Rows are read in pieces of fixed size; threads share
+// a piece.
 #include "core/parallel.h"
 #include "data/table.h"
 #include "tools/verbs.h"
@@ -22,8 +23,8 @@ std::shared_ptr<ServeOptions> add_options(CLI::App* verb, bool data_required) {
   return o;
 }
 
-// Calls read(row) for every row and, for each piece of rows, work(i, workspace, bags) for all of its rows in parallel and
-// then done(n). Whatever was read before a bad row is finished first.
+// Calls read(row) for every row and, for each piece of rows, work(i, workspace, bags) for all of its rows in
+// parallel and then done(n). Whatever was read before a bad row is finished first.
 struct Scratch {
   Workspace workspace;
   Bag query, product;
@@ -57,7 +58,8 @@ void set(std::vector<std::string>& list, int64_t i, std::string_view text) {
   list[static_cast<size_t>(i)] = text;
 }
 
-double score_pair(const Relevance& model, std::string_view query, std::string_view product, Scratch& scratch) {
+double score_pair(const Relevance& model, std::string_view query, std::string_view product,
+                  Scratch& scratch) {
   model.encode(Side::query, query, scratch.query, scratch.workspace);
   model.encode(Side::product, product, scratch.product, scratch.workspace);
   return score(scratch.query, scratch.product);

@@ -8,8 +8,8 @@
 #include "data/batches.h"
 #include "data/table.h"
 #include "tools/config.h"
-#include "tools/progress.h"
 #include "tools/explain.h"
+#include "tools/progress.h"
 #include "tools/report.h"
 #include "tools/verbs.h"
 
@@ -38,7 +38,8 @@ void add_examples(const Relevance& model, const RunConfig& config, Report& repor
   if (config.data.dev.empty()) return;
   constexpr size_t kEach = 4;
   const ColumnsConfig& c = config.columns;
-  TableReader reader(data_path(config, config.data.dev), {{c.query, c.product, c.label}, {}, config.data.bad_rows});
+  TableReader reader(data_path(config, config.data.dev),
+                     {{c.query, c.product, c.label}, {}, config.data.bad_rows});
   struct Candidate {
     double error;
     Explanation explanation;
@@ -75,7 +76,8 @@ void write_report(const Relevance& model, const RunConfig& config, const Outcome
                   const std::filesystem::path& folder) {
   Report report;
   report.title = config.model + " on " + config.data.train;
-  report.summary = text("The best model was found after ", outcome.best_step, " of ", outcome.steps, " steps.");
+  report.summary =
+      text("The best model was found after ", outcome.best_step, " of ", outcome.steps, " steps.");
   report.metrics = outcome.best;
   report.metrics_jsonl = MappedFile(folder / "metrics.jsonl").text();
   RunConfig copy = config;
@@ -88,13 +90,15 @@ void check_folder(const std::filesystem::path& folder, RunConfig& config, bool r
   const auto config_path = folder / "config.toml";
   if (!std::filesystem::exists(folder) || std::filesystem::is_empty(folder)) return;
   if (!resume)
-    fail(Fault::usage, "--out ", folder.string(), ": the folder is in use; expected a new or empty one, or --resume");
+    fail(Fault::usage, "--out ", folder.string(),
+         ": the folder is in use; expected a new or empty one, or --resume");
   if (!std::filesystem::exists(config_path)) return;
   RunConfig before;
   read_config(config_path, before);
   for (const std::string& key : differences(before, config))
     if (!key.starts_with("run.") && key != "bm25.mean_length")
-      fail(Fault::usage, "--resume: ", key, " differs from ", config_path.string(), "; expected the run's own configuration");
+      fail(Fault::usage, "--resume: ", key, " differs from ", config_path.string(),
+           "; expected the run's own configuration");
 }
 
 // What would be trained, without training or writing anything.
@@ -104,7 +108,8 @@ void dry_run(RunConfig& config) {
   const Relevance model(config, std::move(corpus.vocabulary), static_cast<uint64_t>(config.trainer.seed));
   const Vocabulary& vocabulary = model.vocabulary();
   Output out;
-  out << text("terms       ", vocabulary.entries(), " of their own, ", vocabulary.size() - vocabulary.entries(), " buckets\n");
+  out << text("terms       ", vocabulary.entries(), " of their own, ",
+              vocabulary.size() - vocabulary.entries(), " buckets\n");
   for (const Parameter& p : model.parameters().all())
     out << text("parameter   ", p.path, " ", p.shape, p.table ? ", a table" : "", "\n");
   constexpr int64_t kCopies = 4;  // values, two moments, the gradient of a batch at most
@@ -117,7 +122,8 @@ void dry_run(RunConfig& config) {
   TableReader counter(table, request);
   for (Row row; counter.next(row);) ++count;
   if (count == 0) fail(Fault::input, table, ": no rows");
-  const BatchPlan plan{count, config.trainer.batch, config.trainer.shards, static_cast<uint64_t>(config.trainer.seed)};
+  const BatchPlan plan{count, config.trainer.batch, config.trainer.shards,
+                       static_cast<uint64_t>(config.trainer.seed)};
   out << text("rows        ", count, ", ", plan.steps_per_epoch(), " steps per epoch, ",
               config.trainer.epochs * plan.steps_per_epoch(), " in all\n\nthe first batch begins with\n");
   std::vector<int64_t> wanted;
@@ -169,14 +175,16 @@ Outcome train_run(const RunConfig& wanted, const std::filesystem::path& folder, 
   const PairRows train(train_cache);
   std::optional<RowCache> dev_cache;
   if (!config.data.dev.empty())
-    dev_cache = model.encode_rows(data_path(config, config.data.dev), config.data.bad_rows, cache / "dev.rows");
+    dev_cache =
+        model.encode_rows(data_path(config, config.data.dev), config.data.bad_rows, cache / "dev.rows");
 
   TrainingConfig& training_config = config;
   RelevanceConfig& model_config = config;
   const std::string training_json = to_json(training_config);
   const BatchPlan plan{train.size(), config.trainer.batch, config.trainer.shards,
                        static_cast<uint64_t>(config.trainer.seed)};
-  std::vector<std::vector<int64_t>> rows(static_cast<size_t>(config.trainer.shards));  // reused, one per shard
+  std::vector<std::vector<int64_t>> rows(
+      static_cast<size_t>(config.trainer.shards));  // reused, one per shard
   Training training;
   training.steps_per_epoch = plan.steps_per_epoch();
   training.identity = text(to_json(model_config), " ", training_json, " ", train_cache.key());
@@ -192,9 +200,12 @@ Outcome train_run(const RunConfig& wanted, const std::filesystem::path& folder, 
     };
   training.save = [&](const std::filesystem::path& path) { model.save(path, {{"training", training_json}}); };
 
-  Trainer trainer(model.parameters(), training, config.trainer, config.optimizer, config.schedule, workers, folder);
+  Trainer trainer(model.parameters(), training, config.trainer, config.optimizer, config.schedule, workers,
+                  folder);
   trainer.on_step = [&](const StepRecord& record) { progress.step(record); };
-  trainer.on_evaluate = [&](int64_t step, const Metrics& metrics, bool best) { progress.evaluated(step, metrics, best); };
+  trainer.on_evaluate = [&](int64_t step, const Metrics& metrics, bool best) {
+    progress.evaluated(step, metrics, best);
+  };
   trainer.stop = &stop_wanted;
   if (options.resume && trainer.resume()) progress.message(text("resumed at step ", trainer.step()));
   const Outcome outcome = trainer.run();
@@ -211,7 +222,8 @@ void add_train(CLI::App& app) {
     bool dry_run = false, dump_config = false;
   };
   CLI::App* verb = add_verb(app, "train", "train a model from a configuration",
-                            "steelyard market --out shop && steelyard train tools/configs/market_deepbow.toml --data-dir shop --out run");
+                            "steelyard market --out shop && steelyard train "
+                            "tools/configs/market_deepbow.toml --data-dir shop --out run");
   const auto o = std::make_shared<Options>();
   verb->add_option("CONFIG", o->config, "TOML file")->required();
   verb->add_option("--out", o->out, "run folder, new or empty");

@@ -1,11 +1,12 @@
-// The verbs of the program, one file each. A verb adds its command to the command line; main() runs the one that was
-// named. Data go to stdout, messages to stderr; an Error becomes one line and its exit code.
+// The verbs of the program, one file each. A verb adds its command to the command line; main() runs the one
+// that was named. Data go to stdout, messages to stderr; an Error becomes one line and its exit code.
 #pragma once
 
-#include <CLI/CLI.hpp>
 #include <filesystem>
 #include <string>
 #include <string_view>
+
+#include <CLI/CLI.hpp>
 
 #include "tools/run_config.h"
 
@@ -35,7 +36,7 @@ class Output {
   std::string buffer_;
 };
 
-std::string number(double value);          // shortest text that reads back to the same bits; "null" for NaN and Inf
+std::string number(double value);  // shortest text that reads back to the same bits; "null" for NaN and Inf
 std::string json_text(std::string_view s);  // quoted and escaped
 
 // `train`, also used by `demo`. The run folder must be new or empty, unless it is resumed.

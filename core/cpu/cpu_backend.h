@@ -1,5 +1,5 @@
-// The processor's Backend. The kernels are grouped as in cuda/: elementwise.cpp, linear.cpp, rows.cpp, norm.cpp,
-// optim.cpp.
+// The processor's Backend. The kernels are grouped as in cuda/: elementwise.cpp, linear.cpp, rows.cpp,
+// norm.cpp, optim.cpp.
 #pragma once
 
 #include "core/backend.h"
@@ -40,14 +40,16 @@ class CpuBackend final : public Backend {
   void sum_groups(Tensor x, const RowIndex& index, Tensor y) override;
   void scatter_add(Tensor x, Ids rows, Tensor y) override;
   void bag(Tensor table, Ids ids, Tensor w, const Segments& segments, Tensor y) override;
-  void bag_grad(Tensor table, const RowIndex& index, Tensor w, Ids owner, Tensor dy, Tensor dvalues, Tensor dw) override;
+  void bag_grad(Tensor table, const RowIndex& index, Tensor w, Ids owner, Tensor dy, Tensor dvalues,
+                Tensor dw) override;
 
   void segment_sum(Tensor x, const Segments& segments, Tensor y) override;
   void segment_sum_grad(const Segments& segments, Tensor dy, Tensor dx) override;
   void softmax(Tensor x, const Segments& segments, Tensor y) override;
   void softmax_grad(Tensor y, const Segments& segments, Tensor dy, Tensor dx) override;
 
-  void layer_norm(Tensor x, Tensor gain, Tensor bias, real epsilon, Tensor y, Tensor mean, Tensor inverse) override;
+  void layer_norm(Tensor x, Tensor gain, Tensor bias, real epsilon, Tensor y, Tensor mean,
+                  Tensor inverse) override;
   void layer_norm_grad(Tensor x, Tensor gain, Tensor mean, Tensor inverse, Tensor dy, Tensor dx, Tensor dgain,
                        Tensor dbias) override;
 
@@ -60,7 +62,8 @@ class CpuBackend final : public Backend {
   double sum_squares(Tensor x) override;
 
   void update(const UpdateStep& step, Tensor w, Tensor state1, Tensor state2, Tensor g) override;
-  void update_rows(const UpdateStep& step, Tensor w, Tensor state1, Tensor state2, Ids rows, Tensor g) override;
+  void update_rows(const UpdateStep& step, Tensor w, Tensor state1, Tensor state2, Ids rows,
+                   Tensor g) override;
   void row_adagrad(const AdagradStep& step, Tensor w, Tensor sum, Ids rows, Tensor g) override;
 };
 

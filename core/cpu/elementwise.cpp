@@ -5,9 +5,8 @@
 namespace steelyard {
 
 void CpuBackend::unary(UnaryId op, Tensor x, Tensor y) {
-  with_op(UnaryOps{}, op, [&]<class Op>() {
-    for_lanes(x.size(), [&](auto i) { i.store(y.data, Op::f(i.load(x.data))); });
-  });
+  with_op(UnaryOps{}, op,
+          [&]<class Op>() { for_lanes(x.size(), [&](auto i) { i.store(y.data, Op::f(i.load(x.data))); }); });
 }
 
 void CpuBackend::unary_grad(UnaryId op, Tensor x, Tensor y, Tensor dy, Tensor dx) {
@@ -53,8 +52,9 @@ void CpuBackend::dropout(uint64_t key, real rate, Tensor x, Tensor y) {
 }
 
 void CpuBackend::weighted_sum(real scale, Tensor x, Tensor w, Tensor y) {
-  const double sum = w.empty() ? sum_lanes(x.size(), [&](auto i) { return i.load(x.data); })
-                               : sum_lanes(x.size(), [&](auto i) { return Lane(i.load(x.data) * i.load(w.data)); });
+  const double sum = w.empty()
+                         ? sum_lanes(x.size(), [&](auto i) { return i.load(x.data); })
+                         : sum_lanes(x.size(), [&](auto i) { return Lane(i.load(x.data) * i.load(w.data)); });
   y.data[0] = static_cast<real>(static_cast<double>(scale) * sum);
 }
 

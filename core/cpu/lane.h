@@ -1,12 +1,14 @@
-// A Lane is 16 reals by value: the X of the formulas in core/functors.h. Eigen turns its fixed-size arithmetic into
-// packet instructions. `for_lanes` walks n elements in lanes; the tail is a lane too, copied in and stored partially,
-// so every element passes through the same instructions wherever it stands.
+// A Lane is 16 reals by value: the X of the formulas in core/functors.h. Eigen turns its fixed-size
+// arithmetic into packet instructions. `for_lanes` walks n elements in lanes; the tail is a lane too, copied
+// in and stored partially, so every element passes through the same instructions wherever it stands.
 //
-// Only core/cpu/*.cpp include this: mixing Eigen's headers under different processor flags breaks the one-definition rule.
+// Only core/cpu/*.cpp include this: mixing Eigen's headers under different processor flags breaks the
+// one-definition rule.
 #pragma once
 
-#include <Eigen/Core>
 #include <algorithm>
+
+#include <Eigen/Core>
 
 #include "core/functors.h"
 
@@ -64,7 +66,8 @@ template <class F>
 double sum_lanes(int64_t n, F&& f) {
   Eigen::Array<double, kLane, 1> sums = Eigen::Array<double, kLane, 1>::Zero();
   for_lanes(n, [&](auto place) {
-    static_assert(std::is_same_v<decltype(f(place)), Lane>, "an expression would refer to lanes that are gone");
+    static_assert(std::is_same_v<decltype(f(place)), Lane>,
+                  "an expression would refer to lanes that are gone");
     sums += f(place).template cast<double>();
   });
   return sums.sum();

@@ -1,7 +1,8 @@
-// Matrix products by Eigen. An Eigen product gives a row other bits when the number of rows or columns changes the
-// kernel that handles it (tail rows, single rows, other blocking). It does not if the number of rows is a multiple of 8,
-// the number of columns a multiple of 16, and the cache sizes are fixed; so odd shapes are padded, and scoring one pair
-// gives the same bits as scoring a batch. Eigen's own threads are off: parallelism is over shards.
+// Matrix products by Eigen. An Eigen product gives a row other bits when the number of rows or columns
+// changes the kernel that handles it (tail rows, single rows, other blocking). It does not if the number of
+// rows is a multiple of 8, the number of columns a multiple of 16, and the cache sizes are fixed; so odd
+// shapes are padded, and scoring one pair gives the same bits as scoring a batch. Eigen's own threads are
+// off: parallelism is over shards.
 #include "core/cpu/cpu_backend.h"
 #include "core/cpu/lane.h"
 
@@ -37,7 +38,8 @@ Factor pad(Factor f, int64_t rows, int64_t cols, std::vector<real>& scratch) {
   return {scratch.data(), rows, cols, cols, f.transposed};
 }
 
-// c = alpha · a · b + beta · c, sizes multiples of the pads. The only place where Eigen's product is instantiated.
+// c = alpha · a · b + beta · c, sizes multiples of the pads. The only place where Eigen's product is
+// instantiated.
 void gemm_block(real alpha, const Factor& a, const Factor& b, real beta, View c) {
   if (beta == 0)
     c.setZero();
@@ -60,7 +62,8 @@ CpuBackend::CpuBackend() { Eigen::setCpuCacheSizes(32 << 10, 1 << 20, 32 << 20);
 void CpuBackend::gemm(real alpha, Mat a, Mat b, real beta, Tensor c) {
   const int64_t rows = c.rows(), cols = c.cols(), inner = a.cols();
   if (rows == 0 || cols == 0) return;
-  if (inner == 0) return beta == 0 ? zero(c) : affine(beta, 0, c, c);  // c may be uninitialised: 0 · NaN is NaN
+  if (inner == 0)
+    return beta == 0 ? zero(c) : affine(beta, 0, c, c);  // c may be uninitialised: 0 · NaN is NaN
   const int64_t m = padded(rows, kRowPad), n = padded(cols, kColPad);
   thread_local std::vector<real> a_scratch, b_scratch, c_scratch;  // kept: a steady step allocates nothing
   const Factor left = pad(factor(a), m, inner, a_scratch), right = pad(factor(b), inner, n, b_scratch);

@@ -9,7 +9,8 @@ namespace steelyard {
 
 void* CpuBackend::allocate(size_t bytes) {
   constexpr size_t kAlignment = 64;
-  void* data = std::aligned_alloc(kAlignment, (std::max<size_t>(bytes, 1) + kAlignment - 1) / kAlignment * kAlignment);
+  void* data =
+      std::aligned_alloc(kAlignment, (std::max<size_t>(bytes, 1) + kAlignment - 1) / kAlignment * kAlignment);
   if (!data) fail(Fault::resources, "out of memory: ", bytes, " bytes wanted");
   return data;
 }

@@ -3,7 +3,8 @@
 
 namespace steelyard {
 
-void CpuBackend::layer_norm(Tensor x, Tensor gain, Tensor bias, real epsilon, Tensor y, Tensor mean, Tensor inverse) {
+void CpuBackend::layer_norm(Tensor x, Tensor gain, Tensor bias, real epsilon, Tensor y, Tensor mean,
+                            Tensor inverse) {
   const int64_t cols = x.cols();
   for (int64_t r = 0; r < x.rows(); ++r) {
     const real* from = x.data + r * cols;
@@ -23,8 +24,8 @@ void CpuBackend::layer_norm(Tensor x, Tensor gain, Tensor bias, real epsilon, Te
 
 // forward was  y = gain ⊙ n + bias,  n = (x − mean) · inverse
 // so now       dx = inverse · (g − mean(g) − n · mean(g ⊙ n)),  g = gain ⊙ dy
-void CpuBackend::layer_norm_grad(Tensor x, Tensor gain, Tensor mean, Tensor inverse, Tensor dy, Tensor dx, Tensor dgain,
-                                 Tensor dbias) {
+void CpuBackend::layer_norm_grad(Tensor x, Tensor gain, Tensor mean, Tensor inverse, Tensor dy, Tensor dx,
+                                 Tensor dgain, Tensor dbias) {
   const int64_t cols = x.cols();
   for (int64_t r = 0; r < x.rows(); ++r) {
     const real *from = x.data + r * cols, *dto = dy.data + r * cols;
@@ -37,7 +38,8 @@ void CpuBackend::layer_norm_grad(Tensor x, Tensor gain, Tensor mean, Tensor inve
     const double n = static_cast<double>(cols);
     const auto g = [&](auto i) { return Lane(i.load(gain.data) * i.load(dto)); };
     const auto mean_g = static_cast<real>(sum_lanes(cols, g) / n);
-    const auto mean_gn = static_cast<real>(sum_lanes(cols, [&](auto i) { return Lane(g(i) * normalised(i)); }) / n);
+    const auto mean_gn =
+        static_cast<real>(sum_lanes(cols, [&](auto i) { return Lane(g(i) * normalised(i)); }) / n);
     for_lanes(cols, [&](auto i) {
       add_to(i, dx.data + r * cols, Lane(scale * (g(i) - mean_g - normalised(i) * mean_gn)));
     });

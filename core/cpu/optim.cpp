@@ -31,17 +31,20 @@ void update_numbers(const Step& step, Ids rows, real* w, real* state1, real* sta
 }  // namespace
 
 void CpuBackend::update(const UpdateStep& step, Tensor w, Tensor state1, Tensor state2, Tensor g) {
-  std::visit([&](const auto& s) { update_span(s, w.size(), w.data, state1.data, state2.data, g.data); }, step);
+  std::visit([&](const auto& s) { update_span(s, w.size(), w.data, state1.data, state2.data, g.data); },
+             step);
 }
 
-void CpuBackend::update_rows(const UpdateStep& step, Tensor w, Tensor state1, Tensor state2, Ids rows, Tensor g) {
+void CpuBackend::update_rows(const UpdateStep& step, Tensor w, Tensor state1, Tensor state2, Ids rows,
+                             Tensor g) {
   const int64_t cols = w.cols();
   std::visit(
       [&](const auto& s) {
         if (cols == 1) return update_numbers(s, rows, w.data, state1.data, state2.data, g.data);
         for (size_t i = 0; i < rows.size(); ++i) {
           const int64_t at = rows[i] * cols;
-          update_span(s, cols, w.data + at, state1.data + at, state2.data + at, g.data + static_cast<int64_t>(i) * cols);
+          update_span(s, cols, w.data + at, state1.data + at, state2.data + at,
+                      g.data + static_cast<int64_t>(i) * cols);
         }
       },
       step);

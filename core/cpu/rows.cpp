@@ -102,7 +102,8 @@ void CpuBackend::bag_grad(Tensor table, const RowIndex& index, Tensor w, Ids own
     for (int32_t k = index.starts[i]; k < index.starts[i + 1]; ++k) {
       const int32_t j = index.order[at(k)];
       if (owner[at(j)] < 0) continue;
-      add_scaled(w.empty() ? 1 : w.data[j], row(dy, owner[at(j)]), row_of(dvalues, static_cast<int64_t>(i)), cols);
+      add_scaled(w.empty() ? 1 : w.data[j], row(dy, owner[at(j)]), row_of(dvalues, static_cast<int64_t>(i)),
+                 cols);
     }
   if (dw.empty()) return;
   for (int64_t j = 0; j < dw.size(); ++j)
@@ -113,13 +114,15 @@ void CpuBackend::segment_sum(Tensor x, const Segments& segments, Tensor y) {
   const int64_t cols = x.cols();
   zero(y);
   for (size_t i = 0; i < segments.begins.size(); ++i)
-    for (int64_t j = segments.begins[i]; j < segments.ends[i]; ++j) add(row(x, j), row_of(y, static_cast<int64_t>(i)), cols);
+    for (int64_t j = segments.begins[i]; j < segments.ends[i]; ++j)
+      add(row(x, j), row_of(y, static_cast<int64_t>(i)), cols);
 }
 
 void CpuBackend::segment_sum_grad(const Segments& segments, Tensor dy, Tensor dx) {
   const int64_t cols = dx.cols();
   for (size_t i = 0; i < segments.begins.size(); ++i)
-    for (int64_t j = segments.begins[i]; j < segments.ends[i]; ++j) add(row(dy, static_cast<int64_t>(i)), row_of(dx, j), cols);
+    for (int64_t j = segments.begins[i]; j < segments.ends[i]; ++j)
+      add(row(dy, static_cast<int64_t>(i)), row_of(dx, j), cols);
 }
 
 void CpuBackend::softmax(Tensor x, const Segments& segments, Tensor y) {
