@@ -55,69 +55,64 @@ void Gradients::merge(std::span<const Gradients> parts, const Workers& workers) 
     if (p.table) merge_rows(parts, static_cast<size_t>(p.index), workers);
 }
 
-// The ids are cut into ranges; each range is merged by one thread, the lists always in the same order. First
-// the distinct rows of each range are counted, so that the second pass knows where to write.
+// The ids are cut into ranges; each range is merged by one thread, the lists always in the same order, into a
+// place of its own that is large enough for the case that no row occurs twice.
 void Gradients::merge_rows(std::span<const Gradients> parts, size_t table, const Workers& workers) {
   std::vector<RowGrad> lists;
   for (const Gradients& part : parts)
     lists.insert(lists.end(), part.rows_[table].begin(), part.rows_[table].end());
-  std::erase_if(lists, [](const RowGrad& list) { return list.rows.empty(); });
   if (lists.empty()) return;
 
   const Parameter& parameter = parameters_->all()[table];
   Backend& backend = parameters_->backend();
-  constexpr int64_t kRanges = 64;
-  const int64_t width = (parameter.shape.rows() + kRanges - 1) / kRanges;
-  const int64_t cols = parameter.shape.cols();
-
-  // Calls visit(row, list, position) for every entry of the range, rows ascending, lists in order.
-  const auto walk = [&](int64_t range, auto&& visit) {
-    constexpr size_t kMost = 64;
-    check(lists.size() <= kMost, "gradients: more than ", kMost, " look-ups of \"", parameter.path,
-          "\" in one step");
-    std::array<size_t, kMost> next{}, last{};
-    for (size_t l = 0; l < lists.size(); ++l) {
-      const auto place = [&](int64_t row) {
-        const Ids& rows = lists[l].rows;
-        return static_cast<size_t>(std::lower_bound(rows.begin(), rows.end(), row) - rows.begin());
-      };
-      next[l] = place(range * width);
-      last[l] = place((range + 1) * width);
+  constexpr size_t kRanges = 64;
+  const int64_t width = (parameter.shape.rows() + kRanges - 1) / kRanges, cols = parameter.shape.cols();
+  std::vector<std::array<size_t, kRanges + 1>> cuts(lists.size());  // where each range begins in each list
+  std::array<int64_t, kRanges + 1> starts{};                        // and in the result
+  for (size_t l = 0; l < lists.size(); ++l)
+    for (size_t range = 0; range <= kRanges; ++range) {
+      const Ids& rows = lists[l].rows;
+      const auto first = std::lower_bound(rows.begin(), rows.end(), static_cast<int64_t>(range) * width);
+      cuts[l][range] = static_cast<size_t>(first - rows.begin());
+      starts[range] += first - rows.begin();
     }
-    for (;;) {
+
+  const std::span<int32_t> rows = arena_.array<int32_t>(starts[kRanges]);
+  const Tensor values = arena_.tensor({starts[kRanges], cols});
+  std::vector<RowGrad>& merged = rows_[table];
+  merged.resize(kRanges);
+  workers.each(kRanges, [&](int64_t piece) {
+    const auto range = static_cast<size_t>(piece);
+    constexpr size_t kMostLists = 256;
+    check(lists.size() <= kMostLists, "gradients: more than ", kMostLists, " look-ups of \"", parameter.path,
+          "\"");
+    std::array<size_t, kMostLists> next;
+    for (size_t l = 0; l < lists.size(); ++l) next[l] = cuts[l][range];
+    int64_t to = starts[range];
+    for (;; ++to) {
       int32_t row = INT32_MAX;
       for (size_t l = 0; l < lists.size(); ++l)
-        if (next[l] < last[l]) row = std::min(row, lists[l].rows[next[l]]);
-      if (row == INT32_MAX) return;
-      for (size_t l = 0; l < lists.size(); ++l)
-        if (next[l] < last[l] && lists[l].rows[next[l]] == row)
-          visit(row, l, static_cast<int64_t>(next[l]++));
+        if (next[l] < cuts[l][range + 1]) row = std::min(row, lists[l].rows[next[l]]);
+      if (row == INT32_MAX) break;
+      rows[static_cast<size_t>(to)] = row;
+      bool first = true;
+      for (size_t l = 0; l < lists.size(); ++l) {
+        if (next[l] == cuts[l][range + 1] || lists[l].rows[next[l]] != row) continue;
+        const auto from = static_cast<int64_t>(next[l]++);
+        if (cols == 1)
+          values.data[to] = lists[l].values.data[from] + (first ? real(0) : values.data[to]);
+        else if (first)
+          backend.copy(lists[l].values.slice(from, 1), values.slice(to, 1));
+        else
+          backend.axpy(1, lists[l].values.slice(from, 1), values.slice(to, 1));
+        first = false;
+      }
     }
-  };
-
-  std::array<int64_t, kRanges + 1> starts{};
-  workers.each(kRanges, [&](int64_t range) {
-    int64_t distinct = 0, previous = -1;
-    walk(range, [&](int32_t row, size_t, int64_t) { distinct += std::exchange(previous, row) != row; });
-    starts[static_cast<size_t>(range) + 1] = distinct;
+    const int64_t count = to - starts[range];
+    merged[range] = {rows.subspan(static_cast<size_t>(starts[range]), static_cast<size_t>(count)),
+                     values.slice(starts[range], count)};
   });
-  for (size_t range = 0; range < kRanges; ++range) starts[range + 1] += starts[range];
-
-  const int64_t total = starts[kRanges];
-  std::span<int32_t> rows = arena_.array<int32_t>(total);
-  const Tensor values = arena_.tensor({total, cols});
-  backend.zero(values);
-  workers.each(kRanges, [&](int64_t range) {
-    int64_t to = starts[static_cast<size_t>(range)] - 1, previous = -1;
-    walk(range, [&](int32_t row, size_t list, int64_t from) {
-      if (std::exchange(previous, row) != row) rows[static_cast<size_t>(++to)] = row;
-      if (cols == 1)
-        values.data[to] += lists[list].values.data[from];
-      else
-        backend.axpy(1, lists[list].values.slice(from, 1), values.slice(to, 1));
-    });
-  });
-  rows_[table].push_back({rows, values});
+  std::erase_if(merged, [](const RowGrad& grad) { return grad.rows.empty(); });
 }
 
 double Gradients::norm() const {

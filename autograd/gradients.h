@@ -25,7 +25,7 @@ class Gradients {
 
   Tensor dense() const { return dense_.tensor(); }
   Tensor dense(const Parameter& p) const;                          // its part of the block
-  const std::vector<RowGrad>& rows(const Parameter& table) const;  // one per look-up; exactly one after merge
+  const std::vector<RowGrad>& rows(const Parameter& table) const;  // one per look-up; disjoint after merge
   Tensor add_rows(const Parameter& table, Ids rows);               // a new RowGrad's zeroed values
 
   // Becomes the sum of the parts.

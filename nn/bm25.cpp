@@ -35,7 +35,8 @@ Var Bm25::product_weights(Tape& tape, const TermBatch& terms) const {
   const std::span<real> weights = weights_of(tape, terms);
   for (size_t i = 0; i < weights.size(); ++i) {
     const double frequency = terms.places[2 * i], length = terms.places[2 * i + 1];
-    const double norm = 1 - config_.b + config_.b * length / config_.mean_length;
+    const double relative = config_.mean_length > 0 ? length / config_.mean_length : 1;
+    const double norm = 1 - config_.b + config_.b * relative;
     weights[i] = static_cast<real>(frequency * (config_.k1 + 1) / (frequency + config_.k1 * norm));
   }
   return column(tape, weights);

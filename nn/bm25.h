@@ -4,6 +4,8 @@
 //   w_P(t) = tf_P(t) (k1 + 1) / (tf_P(t) + k1 (1 − b + b · |P| / mean |P|))     |P| in words
 #pragma once
 
+#include <cmath>
+
 #include "nn/bag_model.h"
 
 namespace steelyard {
@@ -22,8 +24,12 @@ struct Bm25Config {
     f("mean_length", mean_length, "mean words of a product; 0: measured on the training rows");
   }
   void validate() const {
-    if (k1 < 0) fail(Fault::usage, "bm25.k1: ", k1, "; expected 0 or more");
-    if (b < 0 || b > 1) fail(Fault::usage, "bm25.b: ", b, "; expected 0 … 1");
+    const auto require = [](bool holds, const char* key, double value, const char* expected) {
+      if (!holds) fail(Fault::usage, "bm25.", key, ": ", value, "; expected ", expected);
+    };
+    require(k1 >= 0 && std::isfinite(k1), "k1", k1, "0 or more");
+    require(b >= 0 && b <= 1, "b", b, "0 … 1");
+    require(mean_length >= 0 && std::isfinite(mean_length), "mean_length", mean_length, "0 or more");
   }
 };
 

@@ -15,8 +15,7 @@ constexpr int kFromLast = 4;   // words behind the term: 0 … 2, more
 constexpr int kRarities = 8;   // training texts with the word at the term's place, in half decades
 constexpr int kHeadReach = 5;  // words before and behind the head of a title
 constexpr int kHeads = 2 * kHeadReach + 1;
-constexpr int kQueryPositions = kKinds * kLengths * kFromLast;
-constexpr int kQueryPlaces = kQueryPositions + kKinds * kRarities;
+constexpr int kQueryPlaces = kKinds * kLengths * kFromLast * kRarities;
 
 int kind_of(const Bag& bag, int64_t term) {
   switch (bag.terms[term].kind) {
@@ -65,7 +64,7 @@ DeepBow::DeepBow(Parameters::Scope at, const DeepBowConfig& config, const Vocabu
           (at / "product").table("term", {vocabulary.size(), 1}, constant(std::log(std::exp(real(1)) - 1)))),
       product_place_((at / "product").add("place", {kKinds * kHeads, 1}, constant(0))) {}
 
-int DeepBow::places_per_term(Side side) const { return side == Side::query ? 2 : 1; }
+int DeepBow::places_per_term(Side) const { return 1; }
 
 void DeepBow::places(Side side, const Bag& bag, std::vector<int32_t>& out) const {
   const auto words = static_cast<int32_t>(bag.tokens.size());
@@ -79,31 +78,21 @@ void DeepBow::places(Side side, const Bag& bag, std::vector<int32_t>& out) const
       continue;
     }
     const int length = std::min(words, kLengths - 1), from_last = std::min(words - 1 - last, kFromLast - 1);
-    out.push_back((kind * kLengths + length) * kFromLast + from_last);
     const int rarity = rarity_of(vocabulary_.document_frequency(vocabulary_.id(bag.tokens[word])));
-    out.push_back(kQueryPositions + kind * kRarities + rarity);
+    out.push_back(((kind * kLengths + length) * kFromLast + from_last) * kRarities + rarity);
   }
-}
-
-// Σ over the places of each term of their learned numbers.
-static Var place_sums(Tape& tape, const Parameter& places, const TermBatch& terms) {
-  const auto m = static_cast<int64_t>(terms.ids.size());
-  const auto per_term = static_cast<int64_t>(terms.places.size()) / std::max<int64_t>(1, m);
-  const std::span<int32_t> offsets = tape.array<int32_t>(m + 1);
-  for (int64_t i = 0; i <= m; ++i) offsets[static_cast<size_t>(i)] = static_cast<int32_t>(i * per_term);
-  return segment_sum(gather(tape.leaf(places), tape.index(terms.places)),
-                     Segments::between(tape.upload(offsets)));
 }
 
 Var DeepBow::query_weights(Tape& tape, const TermBatch& terms) const {
   Var logits = rows(tape, query_term_, tape.index(terms.ids));
-  if (config_.query_places) logits = logits + place_sums(tape, query_place_, terms);
+  if (config_.query_places) logits = logits + gather(tape.leaf(query_place_), tape.index(terms.places));
   return softmax(logits, terms.texts);
 }
 
 Var DeepBow::product_weights(Tape& tape, const TermBatch& terms) const {
   const Var weights = softplus(rows(tape, product_term_, tape.index(terms.ids)));
-  return config_.product_places ? weights * exp(place_sums(tape, product_place_, terms)) : weights;
+  return config_.product_places ? weights * exp(gather(tape.leaf(product_place_), tape.index(terms.places)))
+                                : weights;
 }
 
 }  // namespace steelyard

@@ -1,8 +1,8 @@
 // DeepBoW (Lin et al. 2024, arXiv 2407.09395), the lexical half: both sides are bags of their own words,
 // phrases and runs of characters, each with a learned weight.
 //
-//   w_Q(t) = softmax over the query's terms of   θ_t + Σ β_place(t)        θ_t starts at log idf(t)
-//   w_P(t) = softplus(φ_t) · exp(Σ γ_place(t))                              φ_t starts where the softplus is
+//   w_Q(t) = softmax over the query's terms of   θ_t + β_place(t)        θ_t starts at log idf(t)
+//   w_P(t) = softplus(φ_t) · exp(γ_place(t))                              φ_t starts where the softplus is
 //   1
 //
 // The query's weights sum to one, so a score is an expectation of the product's weights over the query's
@@ -31,7 +31,7 @@ struct DeepBowConfig {
     f("query_dropout", query_dropout, "rate of query terms left out in training");
   }
   void validate() const {
-    if (query_dropout < 0 || query_dropout >= 1)
+    if (!(query_dropout >= 0 && query_dropout < 1))
       fail(Fault::usage, "deepbow.query_dropout: ", query_dropout, "; expected 0 ≤ rate < 1");
   }
 };

@@ -33,7 +33,7 @@ void ColumnsConfig::validate() const {
   for (const auto& [key, name] : {std::pair{"query", query}, {"product", product}, {"label", label}})
     if (name.empty()) fail(Fault::usage, "columns.", key, ": empty; expected the name of a column");
   if (!(low < high)) fail(Fault::usage, "columns.low: ", low, "; expected less than columns.high = ", high);
-  if (positive <= low || positive > high)
+  if (!(positive > low && positive <= high))
     fail(Fault::usage, "columns.positive: ", positive, "; expected more than ", low, ", at most ", high);
 }
 
@@ -232,6 +232,11 @@ struct PairBatch {
   Ids positions;  // of the matches among the query terms
 };
 
+// The `count` places of item i become those of item `to`.
+void copy_places(Ids from, size_t i, std::span<int32_t> into, size_t to, size_t count) {
+  for (size_t p = 0; p < count; ++p) into[to * count + p] = from[i * count + p];
+}
+
 PairBatch gather_pairs(Tape& tape, const PairRows& pairs, std::span<const int64_t> rows, double dropout) {
   int64_t terms = 0, matches = 0, longest = 0;
   for (int64_t row : rows) {
@@ -262,8 +267,7 @@ PairBatch gather_pairs(Tape& tape, const PairRows& pairs, std::span<const int64_
     match_starts[at(b)] = static_cast<int32_t>(match);
     const auto keep = [&](size_t j) {
       ids[at(term)] = query[j];
-      std::copy_n(all_places.begin() + static_cast<int64_t>(j) * query_places, query_places,
-                  places.begin() + term * query_places);
+      copy_places(all_places, j, places, at(term), at(query_places));
       kept[j] = static_cast<int32_t>(term++);
     };
     for (size_t j = 0; j < query.size(); ++j) {
@@ -278,8 +282,7 @@ PairBatch gather_pairs(Tape& tape, const PairRows& pairs, std::span<const int64_
       if (kept[j] < 0) continue;
       positions[at(match)] = kept[j];
       match_ids[at(match)] = query[j];
-      std::copy_n(matched_places.begin() + static_cast<int64_t>(k) * product_places, product_places,
-                  match_places.begin() + match * product_places);
+      copy_places(matched_places, k, match_places, at(match), at(product_places));
       ++match;
     }
   }

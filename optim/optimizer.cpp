@@ -99,17 +99,14 @@ void Optimizer::step(const Gradients& gradients, double factor, const Workers& w
       });
       continue;
     }
-    for (const RowGrad& grad : gradients.rows(p)) {
-      const int64_t grain = std::max<int64_t>(1, kGrain / std::max<int64_t>(1, w.cols()));
-      workers.rows(static_cast<int64_t>(grad.rows.size()), grain, [&](int64_t begin, int64_t end) {
-        const Ids rows = grad.rows.subspan(static_cast<size_t>(begin), static_cast<size_t>(end - begin));
-        const Tensor g = grad.values.slice(begin, end - begin);
-        if (config_.tables == "row_adagrad")
-          backend.row_adagrad(std::get<AdagradStep>(tables), w, state1, rows, g);
-        else
-          backend.update_rows(tables, w, state1, state2, rows, g);
-      });
-    }
+    const std::vector<RowGrad>& grads = gradients.rows(p);
+    workers.each(static_cast<int64_t>(grads.size()), [&](int64_t piece) {
+      const auto& [rows, g] = grads[static_cast<size_t>(piece)];
+      if (config_.tables == "row_adagrad")
+        backend.row_adagrad(std::get<AdagradStep>(tables), w, state1, rows, g);
+      else
+        backend.update_rows(tables, w, state1, state2, rows, g);
+    });
   }
 }
 

@@ -30,8 +30,8 @@ struct ScheduleConfig {
     if (decay != "constant" && decay != "linear" && decay != "cosine")
       fail(Fault::usage, "schedule.decay: unknown \"", decay, "\"; expected constant, linear or cosine");
     if (warmup < 0) fail(Fault::usage, "schedule.warmup: ", warmup, "; expected 0 or more");
-    if (floor < 0 || floor > 1) fail(Fault::usage, "schedule.floor: ", floor, "; expected 0 … 1");
-    if (drop <= 0 || drop > 1)
+    if (!(floor >= 0 && floor <= 1)) fail(Fault::usage, "schedule.floor: ", floor, "; expected 0 … 1");
+    if (!(drop > 0 && drop <= 1))
       fail(Fault::usage, "schedule.drop: ", drop, "; expected more than 0, at most 1");
     if (plateau < 0) fail(Fault::usage, "schedule.plateau: ", plateau, "; expected 0 or more");
   }

@@ -34,9 +34,7 @@ std::string explanation_text(const Explanation& e) {
   return out + "score " + number(e.score) + "  probability " + number(e.probability) + "\n";
 }
 
-namespace {
-
-std::string as_json(const Explanation& e) {
+std::string explanation_json(const Explanation& e) {
   std::string json =
       "{\"score\":" + number(e.score) + ",\"probability\":" + number(e.probability) + ",\"matches\":[";
   for (const MatchLine& m : e.matches)
@@ -46,8 +44,6 @@ std::string as_json(const Explanation& e) {
             ",\"contribution\":" + number(m.contribution) + "}";
   return json + "]}\n";
 }
-
-}  // namespace
 
 void add_explain(CLI::App& app) {
   struct Options {
@@ -71,7 +67,7 @@ void add_explain(CLI::App& app) {
     const Explanation e = explain(model, o->query, o->product, query, product);
     if (!o->html.empty()) write_atomically(o->html, explanation_page(e));
     Output out;
-    out << (o->json ? as_json(e) : explanation_text(e));
+    out << (o->json ? explanation_json(e) : explanation_text(e));
     out.flush();
   });
 }
