@@ -1,0 +1,510 @@
+// Our side of the comparisons with PyTorch; the other side is twins.py and speed.py.
+//
+//   peer layers FOLDER            every row of the op table and a few stacks: inputs, outputs, gradients
+//   peer optimizers FOLDER        every rule: gradients of some steps, parameters before and after
+//   peer deepbow FOLDER [DATA]    the lexical DeepBoW: parameters, a gradient, parameters after some steps
+//   peer serve FOLDER [DATA]      answers lines "NAME THREADS COUNT" on stdin with the seconds of one
+//   iteration
+//
+// Results are files of core/tensor_file.h in FOLDER, with numbers of this build's type. DATA is the folder
+// that holds home_depot_search/; without it the rows are the market's.
+#include <chrono>
+#include <cmath>
+#include <cstring>
+#include <iostream>
+#include <map>
+#include <sstream>
+
+#include "core/backend.h"
+#include "core/check.h"
+#include "data/batches.h"
+#include "data/market.h"
+#include "nn/relevance.h"
+#include "optim/optimizer.h"
+#include "tests/op_table.h"
+
+using namespace steelyard;
+using test::OpCase;
+using test::Operands;
+
+namespace {
+
+namespace fs = std::filesystem;
+
+Buffer random_buffer(Shape shape) {
+  Buffer buffer(cpu(), shape);
+  for (size_t i = 0; i < buffer.host().size(); ++i) buffer.host()[i] = random_normal(1, i);
+  return buffer;
+}
+
+// ---- stacks of ops
+
+// Layers of W, b, gain, bias: y ← layer_norm(relu(y · W + b)); the last one is W, b alone.
+Var mlp(Var y, std::span<const Var> p) {
+  for (; p.size() > 2; p = p.subspan(4)) y = layer_norm(linear(y, p[0], p[1], unary_id<Relu>), p[2], p[3]);
+  return linear(y, p[0], p[1]);
+}
+
+// The last state of an LSTM whose gates stand in the order i f g o (Hochreiter & Schmidhuber 1997). x[t]
+// [B,I], W [I+H,4H].
+Var lstm(std::span<const Var> x, Var W, Var b) {
+  const int64_t width = W.cols() / 4;
+  Var h =
+      x[0].tape->constant({x[0].rows(), width}, std::vector<real>(static_cast<size_t>(x[0].rows() * width)));
+  Var c = h;
+  for (const Var& input : x) {
+    const Var gates = linear(concat({input, h}), W, b);
+    const auto gate = [&](int64_t k) { return slice_columns(gates, k * width, width); };
+    c = sigmoid(gate(1)) * c + sigmoid(gate(0)) * tanh(gate(2));
+    h = sigmoid(gate(3)) * tanh(c);
+  }
+  return h;
+}
+
+// Self-attention of one sequence x [T,D] whose first `length` positions can be seen (Vaswani et al. 2017);
+// W and b of queries, keys, values and output.
+Var attention(Var x, std::span<const Var> p, int64_t heads, int32_t length) {
+  const int64_t width = x.cols() / heads;
+  const Var q = linear(x, p[0], p[1]), k = linear(x, p[2], p[3]), v = linear(x, p[4], p[5]);
+  const std::vector<int32_t> lengths(static_cast<size_t>(x.rows()), length);
+  std::vector<Var> parts;
+  for (int64_t head = 0; head < heads; ++head) {
+    const auto of_head = [&](Var y) { return slice_columns(y, head * width, width); };
+    const Var scores = affine(matmul_transposed(of_head(q), of_head(k)),
+                              static_cast<real>(1 / std::sqrt(static_cast<double>(width))));
+    parts.push_back(matmul(softmax(scores, lengths), of_head(v)));
+  }
+  return linear(concat(parts), p[6], p[7]);
+}
+
+std::vector<OpCase> stacks() {
+  const auto rest = [](const Operands& x) { return std::span<const Var>(x.inputs).subspan(1); };
+  return {{.name = "mlp",
+           .inputs = {{17, 12}, {12, 20}, {20}, {20}, {20}, {20, 9}, {9}, {9}, {9}, {9, 4}, {4}},
+           .f = [=](const Operands& x) { return mlp(x[0], rest(x)); }},
+          {.name = "lstm",
+           .inputs = {{5, 7 * 6}, {6 + 11, 4 * 11}, {4 * 11}},  // x[t] side by side
+           .f =
+               [](const Operands& x) {
+                 std::vector<Var> steps;
+                 for (int64_t t = 0; t < 7; ++t) steps.push_back(slice_columns(x[0], 6 * t, 6));
+                 return lstm(steps, x[1], x[2]);
+               }},
+          {.name = "attention",
+           .inputs = {{9, 12}, {12, 12}, {12}, {12, 12}, {12}, {12, 12}, {12}, {12, 12}, {12}},
+           .f = [=](const Operands& x) { return attention(x[0], rest(x), 3, 6); }}};
+}
+
+// ---- parity
+
+// Arrays that are computed one after the other and written together.
+class Results {
+ public:
+  void add(const std::string& name, const Shape& shape, std::vector<real> values) {
+    kept_.push_back(std::move(values));
+    arrays_.push_back(named_array(name, shape, kept_.back()));
+  }
+  void add(const std::string& name, Tensor x) { add(name, x.shape, test::numbers(x)); }
+  void add(const std::string& name, std::vector<int32_t> ids) {
+    kept_ids_.push_back(std::move(ids));
+    arrays_.push_back(NamedArray::of(name, std::span<const int32_t>(kept_ids_.back())));
+  }
+  void write(const fs::path& path) { write_tensor_file(path, std::move(arrays_), {}); }
+
+ private:
+  std::deque<std::vector<real>> kept_;
+  std::deque<std::vector<int32_t>> kept_ids_;
+  std::vector<NamedArray> arrays_;
+};
+
+void layers(const fs::path& folder) {
+  std::vector<OpCase> cases = test::op_table();
+  for (const OpCase& row : stacks()) cases.push_back(row);
+  Results results;
+  for (const OpCase& row : cases) {
+    if (row.random) continue;
+    test::OpSetup setup(row, cpu());
+    Tape tape(cpu());
+    Gradients gradients(setup.parameters);
+    const Var y = setup.run(tape);
+    const Buffer r = random_buffer(y.shape());
+    tape.backward(sum(y * tape.constant(r.tensor())), gradients);
+    const std::string at = row.name + "/";
+    results.add(at + "y", y.value());
+    results.add(at + "r", r.tensor());
+    for (const Parameter& q : setup.parameters.all()) {
+      results.add(at + q.path, q.value());
+      results.add(at + "d_" + q.path, q.shape, test::gradient(gradients, q));
+    }
+    results.add(at + "flat", std::vector<int32_t>(row.flat.begin(), row.flat.end()));
+    results.add(at + "ids", row.ids);
+    results.add(at + "begins", row.begins);
+    results.add(at + "ends", row.ends);
+  }
+  results.write(folder / "layers.safetensors");
+}
+
+// Two shards, whose rows overlap, through Gradients::merge.
+void optimizers(const fs::path& folder) {
+  constexpr int64_t kSteps = 5, kShards = 2, kRows = 4, kCols = 5;
+  const Workers workers(2);
+  Results results;
+  for (const std::string rule : {"sgd", "adagrad", "adam", "row_adagrad"}) {
+    OptimizerConfig config;
+    config.dense = rule == "row_adagrad" ? "sgd" : rule;
+    config.tables = rule;
+    config.rate = 0.1;
+    config.weight_decay = 0.01;
+    Parameters parameters(cpu(), 1);
+    const Parameter &dense = parameters.root().add("dense", {7, kCols}, normal(1)),
+                    &table = parameters.root().table("table", {9, kCols}, normal(1));
+    Optimizer optimizer(parameters, config);
+    std::vector<Gradients> parts;
+    for (int64_t shard = 0; shard < kShards; ++shard) parts.emplace_back(parameters);
+    Gradients merged(parameters);
+    results.add(rule + "/dense", dense.value());
+    results.add(rule + "/table", table.value());
+    for (int64_t step = 0; step < kSteps; ++step) {
+      for (int64_t shard = 0; shard < kShards; ++shard) {
+        Gradients& g = parts[static_cast<size_t>(shard)];
+        g.clear();
+        std::vector<int32_t> rows;
+        for (int64_t i = 0; i < kRows; ++i) rows.push_back(static_cast<int32_t>(step % 2 + shard + 2 * i));
+        const Tensor of_dense = g.dense(dense), of_rows = g.add_rows(table, rows);
+        const auto draw = [&](Tensor x, uint64_t key) {
+          for (int64_t i = 0; i < x.size(); ++i) x.data[i] = random_normal(key, static_cast<uint64_t>(i));
+        };
+        draw(of_dense, key_of(1, "dense", step, shard));
+        draw(of_rows, key_of(1, "rows", step, shard));
+        const std::string at = text(rule, "/", step, "/", shard, "/");
+        results.add(at + "dense", of_dense);
+        results.add(at + "rows", rows);
+        results.add(at + "values", of_rows);
+      }
+      merged.merge(parts, workers);
+      optimizer.step(merged, 1, workers);
+    }
+    results.add(rule + "/dense_after", dense.value());
+    results.add(rule + "/table_after", table.value());
+  }
+  results.write(folder / "optimizers.safetensors");
+}
+
+// ---- training steps
+
+// One step as optim/trainer.cpp makes it: the shards recorded and replayed, merged, applied.
+class Step {
+ public:
+  // The shard's part of the loss.
+  using Loss = std::function<Var(Tape& tape, int64_t step, int shard)>;
+
+  Step(Parameters& parameters, int shards, Loss loss) : loss_(std::move(loss)), merged_(parameters) {
+    for (int shard = 0; shard < shards; ++shard) {
+      tapes_.push_back(std::make_unique<Tape>(cpu()));
+      gradients_.emplace_back(parameters);
+    }
+  }
+  Step(Parameters& parameters, int shards, Loss loss, const OptimizerConfig& config)
+      : Step(parameters, shards, std::move(loss)) {
+    optimizer_ = std::make_unique<Optimizer>(parameters, config);
+  }
+
+  // The loss of the batch.
+  double operator()(const Workers& workers) {
+    std::vector<double> losses(tapes_.size());
+    workers.each(static_cast<int64_t>(tapes_.size()), [&](int64_t shard) {
+      const auto at = static_cast<size_t>(shard);
+      Tape& tape = *tapes_[at];
+      tape.reset();
+      tape.set_random_key(key_of(1, "tape", step_, shard));
+      gradients_[at].clear();
+      const Var loss = loss_(tape, step_, static_cast<int>(shard));
+      losses[at] = loss.value().data[0];
+      tape.backward(loss, gradients_[at]);
+    });
+    merged_.merge(gradients_, workers);
+    double loss = 0;
+    for (double part : losses) loss += part;
+    check(std::isfinite(loss) && std::isfinite(merged_.norm()), "peer: diverged");
+    if (optimizer_) optimizer_->step(merged_, 1, workers);
+    ++step_;
+    return loss;
+  }
+  const Gradients& merged() const { return merged_; }
+
+ private:
+  Loss loss_;
+  std::vector<std::unique_ptr<Tape>> tapes_;
+  std::vector<Gradients> gradients_;
+  Gradients merged_;
+  std::unique_ptr<Optimizer> optimizer_;
+  int64_t step_ = 0;
+};
+
+// The lexical DeepBoW on a table, as tools/configs/ has it, without dropout.
+struct DeepBowData {
+  static constexpr int64_t kBatch = 256;
+  static constexpr int kShards = 4;
+
+  DeepBowData(const fs::path& folder, const std::string& data)
+      : model(make(folder, data, table)), cache(model.encode_rows(table, "stop", folder / "train.rows")) {}
+
+  static Relevance make(const fs::path& folder, const std::string& data, std::string& table) {
+    RelevanceConfig config;
+    config.deepbow.query_dropout = 0;
+    config.columns = {"query", "title", "relevance", "", 1, 3, 2.5};
+    if (data.empty()) {
+      write_market(folder / "market", {});
+      table = folder / "market" / "relevance_train.tsv";
+      config.vocabulary.buckets = 1 << 15;
+    } else {
+      table = fs::path(data) / "home_depot_search" / "train.tsv.gz";
+      config.columns.query = "search_term";
+      config.columns.product = "product_title";
+    }
+    return Relevance(config, read_corpus(config, table, "stop").vocabulary, 1);
+  }
+  static OptimizerConfig optimizer() {
+    OptimizerConfig config;
+    config.dense = config.tables = "adam";
+    config.rate = 0.006;
+    config.table_rate = 0.0015;
+    return config;
+  }
+
+  // The loss of a shard; rows_of(step, shard, out) says which rows.
+  template <class F>
+  Step step(F rows_of) {
+    return Step(
+        model.parameters(), kShards,
+        [this, rows_of, rows = std::vector<std::vector<int64_t>>(kShards)](Tape& tape, int64_t step,
+                                                                           int shard) mutable {
+          std::vector<int64_t>& mine = rows[static_cast<size_t>(shard)];
+          rows_of(step, shard, mine);
+          const Var loss = model.objective(tape, pairs, mine).tasks[0].loss;
+          return affine(loss, static_cast<real>(mine.size()) / static_cast<real>(kBatch));
+        },
+        optimizer());
+  }
+
+  std::string table;
+  Relevance model;
+  RowCache cache;
+  PairRows pairs{cache};
+};
+
+// Batch k is the rows 256k … 256k+255. Every parameter is moved at random, so that no gradient is special.
+void deepbow(const fs::path& folder, const std::string& data) {
+  DeepBowData rows(folder, data);
+  for (Parameter& p : rows.model.parameters().all()) {
+    const std::span<real> w = p.buffer.host();
+    for (size_t i = 0; i < w.size(); ++i) w[i] += random_normal(key_of(1, p.path), i) / 4;
+  }
+  write_tensor_file(folder / "deepbow_before.safetensors", rows.model.parameters().arrays(""), {});
+  Step step = rows.step([](int64_t step, int shard, std::vector<int64_t>& out) {
+    constexpr int64_t kPart = DeepBowData::kBatch / DeepBowData::kShards;
+    out.resize(kPart);
+    for (int64_t i = 0; i < kPart; ++i)
+      out[static_cast<size_t>(i)] = step * DeepBowData::kBatch + shard * kPart + i;
+  });
+  const Workers workers(2);
+  Results results;
+  constexpr int kSteps = 5;
+  for (int k = 0; k < kSteps; ++k) {
+    results.add(text("loss/", k), {}, {static_cast<real>(step(workers))});
+    if (k > 0) continue;
+    for (const Parameter& p : rows.model.parameters().all())
+      results.add("gradient/" + p.path, p.shape, test::gradient(step.merged(), p));
+  }
+  for (const Parameter& p : rows.model.parameters().all()) results.add("after/" + p.path, p.value());
+  results.write(folder / "deepbow_after.safetensors");
+}
+
+// ---- speed
+
+// Every benchmark: its name, and what makes it. One iteration is a call with the threads it may use.
+using Iteration = std::function<void(const Workers&)>;
+
+// 1000 additions of one element, recorded and replayed.
+Iteration tape() {
+  const auto parameters = std::make_shared<Parameters>(cpu(), 1);
+  const Parameter& p = parameters->root().add("p", {1}, constant(real(0.5)));
+  const auto step = std::make_shared<Step>(*parameters, 1, [&p](Tape& tape, int64_t, int) {
+    const Var first = tape.leaf(p);
+    Var x = first;
+    for (int i = 0; i < 1000; ++i) x = x + first;
+    return x;
+  });
+  return [parameters, step](const Workers& workers) { (*step)(workers); };
+}
+
+// Width H, 10 classes; a batch is cut into four shards.
+Iteration mlp_step(int64_t batch, int64_t width) {
+  constexpr int kShards = 4;
+  const auto parameters = std::make_shared<Parameters>(cpu(), 1);
+  std::vector<const Parameter*> p;
+  for (int layer = 0; layer < 3; ++layer) {
+    const Parameters::Scope at = parameters->root() / std::to_string(layer);
+    const int64_t out = layer == 2 ? 10 : width;
+    p.push_back(&at.add("W", {width, out}, glorot(width, out)));
+    p.push_back(&at.add("b", {out}, constant(0)));
+    if (layer == 2) break;
+    p.push_back(&at.add("gain", {out}, constant(1)));
+    p.push_back(&at.add("bias", {out}, constant(0)));
+  }
+  const auto x = std::make_shared<Buffer>(random_buffer({batch, width}));
+  const int64_t part = batch / kShards;
+  const auto step = std::make_shared<Step>(*parameters, kShards, [=](Tape& tape, int64_t, int shard) {
+    std::vector<Var> leaves;
+    for (const Parameter* q : p) leaves.push_back(tape.leaf(*q));
+    const Var y = mlp(tape.constant(x->tensor().slice(shard * part, part)), leaves);
+    const std::span<int32_t> labels = tape.array<int32_t>(part);
+    std::fill(labels.begin(), labels.end(), 3);
+    return affine(mean(cross_entropy(y, labels)), real(1) / kShards);
+  });
+  return [parameters, step](const Workers& workers) { (*step)(workers); };
+}
+
+// Inputs of the width of the state; four shards.
+Iteration lstm_step(int64_t batch, int64_t steps, int64_t width) {
+  constexpr int kShards = 4;
+  const auto parameters = std::make_shared<Parameters>(cpu(), 1);
+  const Parameter &W = parameters->root().add("W", {2 * width, 4 * width}, glorot(2 * width, 4 * width)),
+                  &b = parameters->root().add("b", {4 * width}, constant(0));
+  const auto x = std::make_shared<Buffer>(random_buffer({steps * batch, width}));
+  const int64_t part = batch / kShards;
+  const auto step = std::make_shared<Step>(*parameters, kShards, [=, &W, &b](Tape& tape, int64_t, int shard) {
+    std::vector<Var> inputs;
+    for (int64_t t = 0; t < steps; ++t)
+      inputs.push_back(tape.constant(x->tensor().slice(t * batch + shard * part, part)));
+    return affine(mean(lstm(inputs, tape.leaf(W), tape.leaf(b))), real(1) / kShards);
+  });
+  return [parameters, step](const Workers& workers) { (*step)(workers); };
+}
+
+// 1024 bags of 20 words out of a million, frequent ones more often; row-wise Adagrad.
+Iteration embedding() {
+  constexpr int kShards = 4, kBatches = 16;
+  constexpr int64_t kVocabulary = 1 << 20, kWidth = 64, kBags = 1024 / kShards, kWords = 20;
+  const auto parameters = std::make_shared<Parameters>(cpu(), 1);
+  const Parameter& table = parameters->root().table("table", {kVocabulary, kWidth}, normal(real(0.1)));
+  const auto ids = std::make_shared<std::vector<std::vector<int32_t>>>();
+  for (uint64_t list = 0; list < kBatches * kShards; ++list) {
+    std::vector<int32_t>& words = ids->emplace_back();
+    for (uint64_t i = 0; i < kBags * kWords; ++i)
+      words.push_back(static_cast<int32_t>(kVocabulary * std::pow(double(random_uniform(list, i)), 3)));
+  }
+  const auto offsets = std::make_shared<std::vector<int32_t>>();
+  for (int32_t i = 0; i <= kBags; ++i) offsets->push_back(i * kWords);
+  OptimizerConfig config;
+  config.tables = "row_adagrad";
+  const auto step = std::make_shared<Step>(
+      *parameters, kShards,
+      [=, &table](Tape& tape, int64_t step, int shard) {
+        const auto list = static_cast<size_t>(step % kBatches * kShards + shard);
+        const Var y = bag(tape, table, tape.index((*ids)[list]), Segments::between(*offsets));
+        return affine(mean(square(y)), real(1) / kShards);
+      },
+      config);
+  return [parameters, step](const Workers& workers) { (*step)(workers); };
+}
+
+// A product of M×K and K×N; cut into `pieces` of the rows, which threads share.
+Iteration gemm(int64_t m, int64_t n, int64_t k, int64_t pieces) {
+  const auto a = std::make_shared<Buffer>(random_buffer({m, k})),
+             b = std::make_shared<Buffer>(random_buffer({k, n})),
+             c = std::make_shared<Buffer>(random_buffer({m, n}));
+  return [=](const Workers& workers) {
+    workers.rows(m, m / pieces, [&](int64_t begin, int64_t end) {
+      cpu().gemm(1, a->tensor().slice(begin, end - begin), b->tensor(), 0,
+                 c->tensor().slice(begin, end - begin));
+    });
+  };
+}
+
+Iteration deepbow_step(const fs::path& folder, const std::string& data) {
+  const auto rows = std::make_shared<DeepBowData>(folder, data);
+  const BatchPlan plan{rows->pairs.size(), DeepBowData::kBatch, DeepBowData::kShards, 1};
+  const auto step = std::make_shared<Step>(rows->step(
+      [plan](int64_t step, int shard, std::vector<int64_t>& out) { plan.rows_of(step, shard, out); }));
+  return [rows, step](const Workers& workers) { (*step)(workers); };
+}
+
+// 2·10⁹ FLOP of independent multiply-adds in registers: the peak of one core.
+void multiply_add() {
+  using Vector [[gnu::vector_size(32)]] = float;
+  constexpr int kChains = 12, kRounds = 2'000'000'000 / (kChains * 8 * 2);
+  Vector sums[kChains] = {}, a = {}, b = {};
+  for (int i = 0; i < 8; ++i) a[i] = 0.5f, b[i] = 1;
+  for (int round = 0; round < kRounds; ++round)
+    for (Vector& sum : sums)
+#ifdef __FMA__
+      asm("vfmadd213ps %2, %1, %0" : "+x"(sum) : "x"(a), "x"(b));
+#else
+      sum = sum * a + b;
+#endif
+  asm volatile("" ::"m"(sums));
+}
+
+// 256 MiB from one place to another.
+Iteration copy() {
+  const auto from = std::make_shared<std::vector<std::byte>>(256 << 20),
+             to = std::make_shared<std::vector<std::byte>>(256 << 20);
+  return [=](const Workers&) { std::memcpy(to->data(), from->data(), from->size()); };
+}
+
+void serve(const fs::path& folder, const std::string& data) {
+  const std::map<std::string, std::function<Iteration()>> makers = {
+      {"tape", tape},
+      {"mlp", [] { return mlp_step(256, 256); }},
+      {"lstm", [] { return lstm_step(256, 20, 64); }},
+      {"lstm_wide", [] { return lstm_step(64, 50, 128); }},
+      {"embedding", embedding},
+      {"gemm_large", [] { return gemm(1024, 1024, 1024, 1); }},
+      {"gemm_small", [] { return gemm(128, 512, 128, 1); }},
+      {"gemm_cut", [] { return gemm(1024, 1024, 1024, 8); }},
+      {"deepbow", [&] { return deepbow_step(folder, data); }},
+      {"multiply_add", [] { return [](const Workers&) { multiply_add(); }; }},
+      {"copy", copy},
+  };
+  std::map<std::string, Iteration> made;
+  std::map<int, std::unique_ptr<Workers>> workers;
+  for (std::string line; std::getline(std::cin, line);) {
+    std::istringstream words(line);
+    std::string name;
+    int threads = 0;
+    int64_t count = 0;
+    if (!(words >> name >> threads >> count) || !makers.contains(name) || threads < 1 || count < 1)
+      fail(Fault::usage, "serve: \"", line, "\"; expected NAME THREADS COUNT");
+    if (!made.contains(name)) made[name] = makers.at(name)();
+    if (!workers[threads]) workers[threads] = std::make_unique<Workers>(threads);
+    const auto begin = std::chrono::steady_clock::now();
+    for (int64_t i = 0; i < count; ++i) made[name](*workers[threads]);
+    const std::chrono::duration<double> elapsed = std::chrono::steady_clock::now() - begin;
+    std::cout << elapsed.count() / static_cast<double>(count) << std::endl;
+  }
+}
+
+}  // namespace
+
+int main(int argc, char** argv) {
+  try {
+    const std::string verb = argc > 1 ? argv[1] : "", data = argc > 3 ? argv[3] : "";
+    const fs::path folder = argc > 2 ? argv[2] : "";
+    if (folder.empty()) fail(Fault::usage, "usage: peer layers|optimizers|deepbow|serve FOLDER [DATA]");
+    fs::create_directories(folder);
+    if (verb == "layers")
+      layers(folder);
+    else if (verb == "optimizers")
+      optimizers(folder);
+    else if (verb == "deepbow")
+      deepbow(folder, data);
+    else if (verb == "serve")
+      serve(folder, data);
+    else
+      fail(Fault::usage, "peer: no verb \"", verb, "\"");
+  } catch (const Error& error) {
+    std::cerr << "peer: " << error.what() << '\n';
+    return static_cast<int>(error.fault);
+  }
+}
