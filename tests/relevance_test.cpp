@@ -1,0 +1,684 @@
+// What the models of relevance promise: one score for a pair, alone or among others, from one thread or
+// eight, before and after its file; explanations that add up to it to the last bit; files that are refused by
+// name. Models here are small and their numbers random: nothing depends on training.
+#include "nn/relevance.h"
+
+#include <array>
+#include <cmath>
+#include <cstring>
+#include <functional>
+#include <map>
+#include <set>
+#include <thread>
+
+#include <nlohmann/json.hpp>
+
+#include "core/fields.h"
+#include "core/random.h"
+#include "tests/allocation_counter.h"
+#include "tests/op_table.h"
+#include "tests/support.h"
+#include "tools/explain.h"
+
+using namespace steelyard;
+using namespace steelyard::test;
+
+namespace {
+
+constexpr std::array kWords = {"shower", "faucet", "head",    "trim", "kit",   "in",    "chrome", "for",
+                               "with",   "delta",  "faucets", "3",    "12ft",  "brass", "single", "handle",
+                               "水",     "龙头",   "shwoer",  "é",    "black", "w",     "phone",  "case"};
+
+// 0 … `most` words; some are made up, so that no vocabulary knows them.
+std::string random_text(uint64_t key, uint64_t most) {
+  std::string text;
+  for (uint64_t i = 0, count = random_bits(key, 0) % (most + 1); i < count; ++i) {
+    const uint64_t bits = random_bits(key, i + 1);
+    text += i ? " " : "";
+    text += bits % 16 == 0 ? "zq" + std::to_string(bits % 1000) : kWords[bits / 16 % kWords.size()];
+  }
+  return text;
+}
+
+RelevanceConfig small(const std::string& model) {
+  RelevanceConfig config;
+  config.model = model;
+  config.vocabulary.buckets = 256;
+  config.vocabulary.min_count = 2;
+  config.bm25.mean_length = 4;
+  return config;
+}
+
+Vocabulary learn(const RelevanceConfig& config, uint64_t seed = 1) {
+  const Tokenizer tokenizer(config.tokenizer);
+  VocabularyBuilder builder(config.vocabulary);
+  Tokens tokens;
+  for (int i = 0; i < 300; ++i) {
+    tokenizer.tokenize(random_text(key_of(seed, "corpus", i), 8), tokens);
+    builder.add(tokens);
+  }
+  return builder.finish();
+}
+
+// A model whose every number was drawn, as if training had been there.
+Relevance random_model(const RelevanceConfig& config, uint64_t seed = 1) {
+  Relevance model(config, learn(config, seed), seed);
+  for (Parameter& p : model.parameters().all()) {
+    uint64_t i = 0;
+    for (real& value : p.buffer.host())
+      value = 2 * random_uniform(key_of(seed, std::string_view(p.path)), i++) - 1;
+  }
+  return model;
+}
+
+struct Pair {
+  std::string query, product, grade = "2";
+};
+
+std::vector<Pair> random_pairs(int count, uint64_t seed = 1) {
+  std::vector<Pair> pairs;
+  for (int i = 0; i < count; ++i)
+    pairs.push_back({random_text(key_of(seed, "query", i), 5), random_text(key_of(seed, "product", i), 10),
+                     std::to_string(1 + random_bits(key_of(seed, "grade"), static_cast<uint64_t>(i)) % 3)});
+  return pairs;
+}
+
+RelevanceConfig graded(const std::string& model) {
+  RelevanceConfig config = small(model);
+  config.columns.low = 1;
+  config.columns.high = 3;
+  config.columns.positive = 2.5;
+  return config;
+}
+
+std::string table_of(const std::vector<Pair>& pairs) {
+  std::string table = "label\tquery\tproduct\n";
+  for (const Pair& pair : pairs) table += pair.grade + "\t" + pair.query + "\t" + pair.product + "\n";
+  return table;
+}
+
+// The pairs as training has them, with the file they are in.
+struct Encoded {
+  TempDir folder;
+  RowCache cache;
+  PairRows rows;
+
+  Encoded(const Relevance& model, const std::vector<Pair>& pairs)
+      : cache((write_file(folder / "rows.tsv", table_of(pairs)),
+               model.encode_rows((folder / "rows.tsv").string(), "stop", folder / "rows.cache"))),
+        rows(cache) {}
+};
+
+// The rows first … first + count of these pairs, as if they were all.
+PairRows part_of(PairRows rows, size_t first, size_t count) {
+  for (Ragged<int32_t>* column : {&rows.query_terms, &rows.query_places, &rows.matches, &rows.match_places})
+    column->starts = column->starts.subspan(first, count + 1);
+  return rows;
+}
+
+struct Scorer {
+  const Relevance& model;
+  Workspace workspace = {};
+  Bag query = {}, product = {};
+
+  double operator()(std::string_view query_text, std::string_view product_text) {
+    model.encode(Side::query, query_text, query, workspace);
+    model.encode(Side::product, product_text, product, workspace);
+    return score(query, product);
+  }
+};
+
+template <class T>
+bool same_bits(const std::vector<T>& a, const std::vector<T>& b) {
+  return a.size() == b.size() && (a.empty() || std::memcmp(a.data(), b.data(), a.size() * sizeof(T)) == 0);
+}
+
+const std::vector<std::string> kModels = {"deepbow", "bm25"};
+
+}  // namespace
+
+// ---- scores
+
+TEST_CASE("relevance: a pair has one score, alone and in every batch, on any number of threads") {
+  for (const std::string& name : kModels) {
+    CAPTURE(name);
+    const Relevance model = random_model(graded(name));
+    const std::vector<Pair> pairs = random_pairs(1300);  // three pieces of work
+    const Encoded encoded(model, pairs);
+    Scorer scorer{model};
+    std::vector<double> alone;
+    for (const Pair& pair : pairs) alone.push_back(scorer(pair.query, pair.product));
+    for (const int threads : {1, 2, 8}) {
+      CAPTURE(threads);
+      CHECK(same_bits(model.score_rows(encoded.rows, Workers(threads)), alone));
+    }
+    const Workers workers(1);
+    bool equal = true;
+    for (size_t count = 1; count <= 40; ++count)
+      for (size_t first = 0; first + count <= 600; first += count + 13) {
+        const std::vector<double> scores = model.score_rows(part_of(encoded.rows, first, count), workers);
+        equal = equal && std::memcmp(scores.data(), &alone[first], count * sizeof(double)) == 0;
+      }
+    CHECK(equal);
+  }
+}
+
+TEST_CASE("relevance: weights are not negative; a query's of DeepBoW sum to one") {
+  for (const std::string& name : kModels) {
+    const Relevance model = random_model(small(name));
+    Workspace workspace;
+    Bag bag;
+    double off = 0;
+    bool fits = true, positive = true;
+    for (const Side side : {Side::query, Side::product})
+      for (int i = 0; i < 2000; ++i) {
+        model.encode(side, random_text(key_of(3, i), 9), bag, workspace);
+        fits = fits && static_cast<int64_t>(bag.weights.size()) == bag.terms.size();
+        double sum = 0;
+        for (real weight : bag.weights) {
+          positive = positive && weight > 0 && std::isfinite(weight);
+          sum += static_cast<double>(weight);
+        }
+        if (side == Side::query && !bag.terms.empty()) off = std::max(off, std::abs(sum - 1));
+      }
+    CHECK(fits);
+    CHECK(positive);
+    if (name == "deepbow") CHECK(off < 1e-6);
+  }
+}
+
+TEST_CASE("relevance: whatever the text, a score is a finite number") {
+  std::string megabyte;
+  for (uint64_t i = 0; megabyte.size() < 1'000'000; ++i) megabyte += random_text(key_of(9, i), 9) + " ";
+  const std::string unknown = "xylophone quartz", punctuation = "?!… --- \xff\xfe ™";
+  for (const std::string& name : kModels) {
+    CAPTURE(name);
+    const Relevance model = random_model(small(name));
+    Scorer scorer{model};
+    const std::vector<std::string> texts = {"", " ", punctuation, unknown, "shower faucet", megabyte};
+    for (const std::string& query : texts)
+      for (const std::string& product : texts) CHECK(std::isfinite(scorer(query, product)));
+    CHECK(scorer("", megabyte) == 0);
+    CHECK(scorer("shower", punctuation) == 0);
+    CHECK(scorer(unknown, unknown) > 0);  // no word is ever unknown: it has a bucket
+    CHECK(scorer("shower faucet", megabyte) > 0);
+  }
+}
+
+TEST_CASE("relevance: BM25 by hand") {
+  RelevanceConfig config = small("bm25");
+  config.vocabulary = {.word_ngrams = 1, .subword_max = 0, .across = 0, .min_count = 1, .buckets = 16};
+  config.bm25.mean_length = 2.5;
+  const Tokenizer tokenizer(config.tokenizer);
+  VocabularyBuilder builder(config.vocabulary);
+  Tokens tokens;
+  for (const char* text : {"red lamp", "red shade", "blue lamp lamp", "pot"}) {
+    tokenizer.tokenize(text, tokens);
+    builder.add(tokens);
+  }
+  const Vocabulary vocabulary = builder.finish();
+  const auto idf = [](double texts) { return std::log(5 / (texts + 1)) + 1; };
+  const auto saturated = [](double count, double words) {
+    return count * 2.2 / (count + 1.2 * (0.25 + 0.75 * words / 2.5));
+  };
+  const Relevance model(config, vocabulary, 1);
+  Scorer scorer{model};
+  CHECK(scorer("red", "red lamp") == doctest::Approx(idf(2) * saturated(1, 2)));
+  CHECK(scorer("red lamp lamp", "lamp red lamp pot") ==
+        doctest::Approx(idf(2) * saturated(1, 4) + 2 * idf(2) * saturated(2, 4)));
+  CHECK(scorer("pot", "red lamp") == 0);
+
+  config.bm25.normalised = true;
+  const Relevance normalised(config, vocabulary, 1);
+  Scorer normalised_scorer{normalised};
+  CHECK(normalised_scorer("red pot", "red lamp") ==
+        doctest::Approx(idf(2) / (idf(2) + idf(1)) * saturated(1, 2)));
+
+  // A corpus of empty products has no mean length: lengths do not count then.
+  config.bm25 = {.b = 0, .mean_length = 0};
+  CHECK(std::isfinite(Scorer{Relevance(config, vocabulary, 1)}("red", "red lamp")));
+  config.bm25.b = 0.75;
+  const Relevance lengthless(config, vocabulary, 1);
+  CHECK(Scorer{lengthless}("red", "red") == Scorer{lengthless}("red", "red lamp pot"));
+}
+
+TEST_CASE("relevance: a fresh DeepBoW weighs a query by idf and a product by one") {
+  const RelevanceConfig config = small("deepbow");
+  const Relevance model(config, learn(config), 1);
+  Workspace workspace;
+  Bag bag;
+  model.encode(Side::product, "delta shower faucet in chrome zq7", bag, workspace);
+  for (real weight : bag.weights) CHECK(weight == doctest::Approx(1).epsilon(1e-6));
+  model.encode(Side::query, "shower faucets zq7", bag, workspace);
+  double sum = 0;
+  for (const Term& term : bag.terms.all()) sum += model.vocabulary().idf(term.id);
+  for (int64_t i = 0; i < bag.terms.size(); ++i)
+    CHECK(bag.weights[static_cast<size_t>(i)] ==
+          doctest::Approx(model.vocabulary().idf(bag.terms[i].id) / sum).epsilon(1e-5));
+}
+
+// ---- places: what DeepBoW knows of a term beside its id
+
+TEST_CASE("deepbow: places follow kind, length, distance and head") {
+  const RelevanceConfig config = small("deepbow");
+  const Vocabulary vocabulary = learn(config);
+  Parameters parameters(cpu(), 1);
+  const DeepBow model(parameters.root(), config.deepbow, vocabulary);
+  const Tokenizer tokenizer(config.tokenizer);
+
+  // The places of the term with this surface; a list, however many a term has.
+  const auto places = [&](Side side, std::string_view text, std::string_view surface) {
+    Bag bag;
+    tokenizer.tokenize(text, bag.tokens);
+    vocabulary.terms(bag.tokens, bag.terms);
+    std::vector<int32_t> all;
+    model.places(side, bag, all);
+    const int per_term = model.places_per_term(side);
+    CHECK(static_cast<int64_t>(all.size()) == per_term * bag.terms.size());
+    for (int64_t i = 0; i < bag.terms.size(); ++i)
+      if (bag.terms.surface(i) == surface)
+        return std::vector<int32_t>(all.begin() + i * per_term, all.begin() + (i + 1) * per_term);
+    FAIL("no term ", surface, " in ", text);
+    return all;
+  };
+  const auto query = [&](std::string_view text, std::string_view surface) {
+    return places(Side::query, text, surface);
+  };
+  const auto product = [&](std::string_view text, std::string_view surface) {
+    return places(Side::product, text, surface);
+  };
+
+  // A query: two words at the same distance from the last are alike if they are about as frequent.
+  CHECK(query("delta shower", "shower") == query("brass shower", "shower"));
+  CHECK(query("delta shower", "shower") != query("shower delta", "shower"));        // last, or not
+  CHECK(query("delta shower", "shower") != query("black delta shower", "shower"));  // of two, of three
+  CHECK(query("shower", "shower") != query("delta shower", "shower"));
+  CHECK(query("shower head", "shower") != query("shower head", "*<sho*"));  // kinds
+  CHECK(query("shower head", "shower head") != query("shower head", "head"));
+  CHECK(query("shower head", "*<sh*") == query("shower head", "*how*"));
+  CHECK(query("shower head", "*sho*") != query("shower head", "*show*"));   // short and long runs
+  CHECK(query("shower head", "*sho*") != query("shower head", "+erhea+"));  // inside and across
+  CHECK(query("zq99999", "zq") != query("shower", "shower"));
+
+  // A product: the head is the word before the first preposition, or the last.
+  const auto head = product("shower faucet", "faucet");
+  CHECK(product("delta brass faucet", "faucet") == head);
+  CHECK(product("trim kit in chrome", "kit") == head);
+  CHECK(product("trim kit with handle", "kit") == head);
+  CHECK(product("trim kit for shower", "kit") == head);
+  CHECK(product("black 3 in faucet", "faucet") == head);  // an inch, no preposition
+  CHECK(product("for shower", "shower") == head);         // a head needs a word before the preposition
+  CHECK(product("trim kit in chrome", "trim") == product("shower faucet", "shower"));
+  CHECK(product("trim kit in chrome", "chrome") != head);
+  CHECK(product("shower faucet", "shower") != head);
+  CHECK(product("shower faucet", "shower faucet") != head);  // a phrase at the head is no word
+  // Far is far.
+  CHECK(product("a b c d e f g h", "a") == product("a b c d e f g h", "b"));
+}
+
+// ---- training
+
+namespace {
+
+std::vector<int64_t> first_rows(int64_t count) {
+  std::vector<int64_t> rows(static_cast<size_t>(count));
+  for (int64_t i = 0; i < count; ++i) rows[static_cast<size_t>(i)] = i;
+  return rows;
+}
+
+double loss_of(const Relevance& model, const PairRows& pairs, std::span<const int64_t> rows,
+               Mode mode = Mode::train) {
+  Tape tape(cpu(), mode);
+  tape.set_random_key(7);
+  return static_cast<double>(model.objective(tape, pairs, rows).tasks[0].loss.value().data[0]);
+}
+
+}  // namespace
+
+TEST_CASE("relevance: the loss is the mean cross-entropy of the calibrated scores") {
+  for (const std::string& name : kModels) {
+    CAPTURE(name);
+    const Relevance model = random_model(graded(name));
+    const std::vector<Pair> pairs = random_pairs(60);
+    const Encoded encoded(model, pairs);
+    Scorer scorer{model};
+    std::map<std::string, double> calibration;
+    for (const Parameter& p : model.parameters().all()) calibration[p.path] = p.value().data[0];
+    double sum = 0;
+    for (const Pair& pair : pairs) {
+      const double score = scorer(pair.query, pair.product);
+      const double logit =
+          std::exp(calibration.at("calibration/log_scale")) * score + calibration.at("calibration/shift");
+      CHECK(model.probability(score) == doctest::Approx(1 / (1 + std::exp(-logit))));
+      sum += std::log1p(std::exp(logit)) - (std::stod(pair.grade) - 1) / 2 * logit;
+    }
+    const double loss = loss_of(model, encoded.rows, first_rows(60), Mode::score);
+    CHECK(loss == doctest::Approx(sum / 60).epsilon(1e-5));
+  }
+}
+
+#ifdef REAL_DOUBLE
+namespace {
+
+// θ ← θ + h · d
+void shift(Parameters& parameters, const std::vector<std::vector<real>>& direction, real h) {
+  for (Parameter& p : parameters.all()) {
+    const std::vector<real>& d = direction[static_cast<size_t>(p.index)];
+    for (size_t i = 0; i < d.size(); ++i) p.buffer.host()[i] += h * d[i];
+  }
+}
+
+}  // namespace
+
+// dL/dh L(θ + h·d) = ⟨∇L, d⟩ for random directions d over every number of the model.
+TEST_CASE("relevance: the gradient of a whole model") {
+  for (const std::string& name : kModels)
+    for (const bool places : {true, false}) {
+      CAPTURE(name);
+      RelevanceConfig config = graded(name);
+      config.deepbow = {.query_places = places, .product_places = places, .query_dropout = 0.3};
+      Relevance model = random_model(config);
+      const Encoded encoded(model, random_pairs(80));
+      const std::vector<int64_t> rows = first_rows(80);
+      Tape tape(cpu());
+      tape.set_random_key(7);
+      Gradients gradients(model.parameters());
+      tape.backward(model.objective(tape, encoded.rows, rows).tasks[0].loss, gradients);
+      for (uint64_t seed = 1; seed <= 5; ++seed) {
+        std::vector<std::vector<real>> direction;
+        double analytic = 0;
+        for (const Parameter& p : model.parameters().all()) {
+          const std::vector<real> g = gradient(gradients, p);
+          std::vector<real>& d = direction.emplace_back(g.size());
+          for (size_t i = 0; i < d.size(); ++i) {
+            d[i] = random_normal(key_of(seed, p.index), i);
+            analytic += g[i] * d[i];
+          }
+        }
+        constexpr double h = 1e-5;
+        shift(model.parameters(), direction, h);
+        const double above = loss_of(model, encoded.rows, rows);
+        shift(model.parameters(), direction, -2 * h);
+        const double below = loss_of(model, encoded.rows, rows);
+        shift(model.parameters(), direction, h);
+        CHECK(analytic != 0);
+        CHECK(std::abs((above - below) / (2 * h) - analytic) <= 1e-8 + 1e-6 * std::abs(analytic));
+      }
+    }
+}
+#endif
+
+TEST_CASE("relevance: dropout leaves terms out, and never all of a query") {
+  RelevanceConfig config = graded("deepbow");
+  config.deepbow.query_dropout = 0.98;
+  const Relevance model(config, learn(config), 1);
+  std::vector<Pair> pairs;
+  for (int i = 0; i < 200; ++i) {
+    const std::string text = "shower " + random_text(key_of(5, i), 3);
+    pairs.push_back({text, text});
+  }
+  pairs.push_back({"", "shower"});
+  pairs.push_back({"shower faucet", "shower"});
+  const Encoded encoded(model, pairs);
+  std::set<real> seen;
+  for (uint64_t key = 1; key <= 20; ++key) {
+    Tape tape(cpu());
+    tape.set_random_key(key);
+    const std::vector<real> scores = numbers(model.scores(tape, encoded.rows, first_rows(202)).value());
+    // All products weigh 1 at first: a query that is its own product scores Σ w = 1, whatever was left out.
+    for (size_t i = 0; i < 200; ++i) CHECK(scores[i] == doctest::Approx(1).epsilon(1e-5));
+    CHECK(scores[200] == 0);
+    seen.insert(scores[201]);
+  }
+  CHECK(seen.size() > 2);  // its matched terms come and go
+  Tape tape(cpu(), Mode::score);
+  CHECK(numbers(model.scores(tape, encoded.rows, first_rows(202)).value())[201] ==
+        doctest::Approx(model.score_rows(encoded.rows, Workers(1))[201]).epsilon(1e-5));
+}
+
+TEST_CASE("relevance: encoded rows are used again until anything changes") {
+  const Relevance model = random_model(graded("deepbow"));
+  const TempDir folder;
+  const std::string table = (folder / "rows.tsv").string();
+  write_file(table, table_of(random_pairs(5)));
+  const auto built = [&](const Relevance& by) {
+    return by.encode_rows(table, "stop", folder / "rows.cache").built();
+  };
+  CHECK(built(model));
+  CHECK_FALSE(built(model));
+  write_file(table, table_of(random_pairs(6)));
+  CHECK(built(model));
+  RelevanceConfig config = graded("deepbow");
+  const Relevance other_words(config, learn(config, 2), 1);
+  CHECK(other_words.vocabulary().fingerprint() != model.vocabulary().fingerprint());
+  CHECK(built(other_words));
+  config.tokenizer.stem = "none";
+  CHECK(built(Relevance(config, learn(config, 2), 1)));
+}
+
+TEST_CASE("relevance: metrics, and null where the data define none") {
+  const Relevance model = random_model(graded("deepbow"));
+  const std::vector<double> scores = {0.9, 0.8, 0.1, 0.2};
+  const std::vector<float> grades = {3, 2.67f, 1, 1.33f};
+  const std::vector<int64_t> starts = {0, 1, 2, 3, 4};
+  const std::vector<int32_t> groups = {5, 5, 5, 5};
+  std::map<std::string, double> metrics;
+  for (const auto& [name, value] : model.metrics(scores, grades, {starts, groups})) metrics[name] = value;
+  CHECK(metrics.size() == 7);
+  for (const char* name : {"spearman", "auc", "pr_auc", "ndcg10"})
+    CHECK(metrics.at(name) == doctest::Approx(1));
+  double rmse = 0;
+  for (size_t i = 0; i < 4; ++i) rmse += std::pow(1 + 2 * model.probability(scores[i]) - grades[i], 2);
+  CHECK(metrics.at("rmse") == doctest::Approx(std::sqrt(rmse / 4)));
+  const std::vector<float> equal = {1, 1, 1, 1};
+  for (const auto& [name, value] : model.metrics(scores, equal, {starts, groups}))
+    CHECK(std::isnan(value) == (name == "spearman" || name == "auc" || name == "pr_auc" || name == "ndcg10"));
+}
+
+// ---- serving
+
+TEST_CASE("relevance: eight threads share a model and score without a lock or an allocation") {
+  for (const std::string& name : kModels) {
+    CAPTURE(name);
+    const Relevance model = random_model(small(name));
+    const std::vector<Pair> pairs = random_pairs(400);
+    Scorer scorer{model};
+    std::vector<double> expected, again(pairs.size());
+    for (const Pair& pair : pairs) expected.push_back(scorer(pair.query, pair.product));
+    const int64_t before = allocations();
+    for (size_t i = 0; i < pairs.size(); ++i) again[i] = scorer(pairs[i].query, pairs[i].product);
+    CHECK(allocations() == before);
+    CHECK(same_bits(again, expected));
+
+    std::vector<std::vector<double>> scores(8, std::vector<double>(pairs.size()));
+    std::vector<std::thread> threads;
+    for (std::vector<double>& mine : scores)
+      threads.emplace_back([&] {
+        Scorer own{model};
+        for (size_t i = 0; i < pairs.size(); ++i) mine[i] = own(pairs[i].query, pairs[i].product);
+      });
+    for (std::thread& thread : threads) thread.join();
+    for (const std::vector<double>& mine : scores) CHECK(same_bits(mine, expected));
+  }
+}
+
+TEST_CASE("relevance: a million explanations add up to their scores, to the last bit") {
+  constexpr int kSide = sizeof(real) == sizeof(float) ? 1000 : 200;  // of a square of pairs
+  for (const std::string& name : kModels) {
+    CAPTURE(name);
+    const Relevance model = random_model(small(name));
+    Workspace workspace;
+    std::vector<Bag> queries(kSide), products(kSide);
+    std::vector<std::string> query_texts, product_texts;
+    for (size_t i = 0; i < kSide; ++i) {
+      query_texts.push_back(random_text(key_of(11, "query", i), 4));
+      product_texts.push_back(random_text(key_of(11, "product", i), 8));
+      model.encode(Side::query, query_texts[i], queries[i], workspace);
+      model.encode(Side::product, product_texts[i], products[i], workspace);
+    }
+    const bool all = name == "deepbow";
+    int64_t wrong = 0, matched = 0, wrong_json = 0;
+    for (size_t q = 0; q < kSide; ++q)
+      for (size_t p = 0; p < kSide; p += all ? 1 : 10) {
+        const Explanation e = explain(model, query_texts[q], product_texts[p], queries[q], products[p]);
+        double sum = 0;
+        for (const MatchLine& line : e.matches) {
+          sum += line.contribution;
+          wrong += line.contribution != line.query_weight * line.product_weight;
+        }
+        wrong += sum != e.score || e.score != score(queries[q], products[p]);
+        matched += static_cast<int64_t>(e.matches.size());
+        if ((q * kSide + p) % 100 != 0) continue;
+        const nlohmann::json json = nlohmann::json::parse(explanation_json(e));
+        double read = 0;
+        for (const auto& line : json.at("matches")) {
+          read += line.at("contribution").get<double>();
+          wrong_json += line.at("contribution").get<double>() !=
+                        line.at("query_weight").get<double>() * line.at("product_weight").get<double>();
+        }
+        wrong_json += read != e.score || json.at("score").get<double>() != e.score ||
+                      json.at("probability").get<double>() != e.probability ||
+                      json.at("matches").size() != e.matches.size();
+      }
+    CHECK(wrong == 0);
+    CHECK(wrong_json == 0);
+    CHECK(matched > kSide * kSide / 10);
+  }
+}
+
+// ---- files
+
+TEST_CASE("relevance: a saved model opens to the same scores and saves to the same bytes") {
+  for (const std::string& name : kModels) {
+    CAPTURE(name);
+    const TempDir folder;
+    const Relevance model = random_model(graded(name));
+    model.save(folder / "model.safetensors", {{"training", "{}"}});
+    const Relevance opened = Relevance::open(folder.path());  // a run folder
+    opened.save(folder / "again.safetensors", {{"training", opened.metadata().at("training")}});
+    CHECK(read_file(folder / "model.safetensors") == read_file(folder / "again.safetensors"));
+    CHECK(opened.vocabulary().fingerprint() == model.vocabulary().fingerprint());
+    Scorer before{model}, after{opened};
+    int64_t wrong = 0;
+    for (const Pair& pair : random_pairs(500)) {
+      const double score = before(pair.query, pair.product);
+      wrong += score != after(pair.query, pair.product);
+      wrong += model.probability(score) != opened.probability(score);
+    }
+    CHECK(wrong == 0);
+  }
+}
+
+TEST_CASE("relevance: a file that is not exactly a model is refused by name") {
+  const TempDir folder;
+  const auto path = folder / "model.safetensors", spoilt = folder / "spoilt.safetensors";
+  random_model(small("deepbow")).save(path, {});
+  const TensorFile file(path);
+  using Arrays = std::vector<NamedArray>;
+  // The file again, with right checksums, after one change.
+  const auto refuses = [&](const std::function<void(Arrays&, Metadata&)>& change, auto... parts) {
+    Arrays arrays = file.arrays();
+    Metadata metadata = file.metadata();
+    change(arrays, metadata);
+    write_tensor_file(spoilt, arrays, metadata);
+    check_fails(
+        Fault::input, [&] { Relevance::open(spoilt); }, spoilt.string(), std::string(parts)...);
+  };
+  const auto position = [](Arrays& arrays, const std::string& name) {
+    return std::find_if(arrays.begin(), arrays.end(), [&](const NamedArray& a) { return a.name == name; });
+  };
+  const std::string place = "parameters/deepbow/product/place";
+
+  refuses([](Arrays&, Metadata& m) { m["kind"] = "user"; }, "kind is \"user\"", "expected \"relevance\"");
+  refuses([](Arrays&, Metadata& m) { m["format"] = "steelyard-model-0"; }, "steelyard-model-0");
+  refuses([](Arrays&, Metadata& m) { m.erase("kind"); }, "no metadata", "kind");
+  refuses([](Arrays&, Metadata& m) { m.erase("config"); }, "no metadata", "config");
+  refuses([&](Arrays& a, Metadata&) { a.erase(position(a, place)); }, "no array", place);
+  const float one = 1;
+  refuses([&](Arrays& a,
+              Metadata&) { a.push_back(NamedArray::of("parameters/deepbow/extra", std::span(&one, 1))); },
+          "deepbow/extra", "not part of this model");
+  refuses(
+      [&](Arrays& a, Metadata&) { std::swap(position(a, place)->shape[0], position(a, place)->shape[1]); },
+      place, "has shape [1,");
+  const std::vector<int32_t> whole(
+      static_cast<size_t>(position(const_cast<Arrays&>(file.arrays()), place)->size()));
+  refuses(
+      [&](Arrays& a, Metadata&) {
+        position(a, place)->type = ElementType::i32;
+        position(a, place)->data = whole.data();
+      },
+      place, "I32");
+  refuses([&](Arrays& a, Metadata&) { a.erase(position(a, "vocabulary/offsets")); }, "vocabulary/offsets");
+
+  // Configurations that no run could have had.
+  const auto refuses_config = [&](const std::string& key, const std::string& value, auto... parts) {
+    refuses(
+        [&](Arrays&, Metadata& m) {
+          nlohmann::json config = nlohmann::json::parse(m.at("config"));
+          config[nlohmann::json::json_pointer(key)] = nlohmann::json::parse(value);
+          m["config"] = config.dump();
+        },
+        parts...);
+  };
+  refuses([](Arrays&, Metadata& m) { m["config"] = "{"; });
+  refuses([](Arrays&, Metadata& m) { m["config"] = "[]"; });
+  refuses_config("/model", "\"gpt\"", "unknown model \"gpt\"", "deepbow or bm25");
+  refuses_config("/modle", "\"deepbow\"", "modle");
+  refuses_config("/columns/query", "\"\"", "columns.query");
+  refuses_config("/columns/low", "1", "columns.low");
+  refuses_config("/columns/positive", "\"nan\"", "columns.positive");
+  refuses_config("/tokenizer/stem", "\"french\"", "french");
+  refuses_config("/vocabulary/buckets", "100", "vocabulary.buckets");
+  refuses_config("/vocabulary/buckets", "512", "vocabulary/frequencies");  // not what the arrays have
+  refuses_config("/deepbow/query_dropout", "1", "deepbow.query_dropout");
+  refuses_config("/deepbow/query_dropout", "\"nan\"", "deepbow.query_dropout");
+  refuses_config("/bm25/k1", "-1", "bm25.k1");
+  refuses_config("/bm25/b", "1.5", "bm25.b");
+  refuses_config("/bm25/mean_length", "\"inf\"", "bm25.mean_length");
+
+  check_fails(
+      Fault::input, [&] { Relevance::open(folder / "nothing"); }, "nothing");
+}
+
+TEST_CASE("relevance: wrong tables and options are refused by name") {
+  const TempDir folder;
+  const std::string table = (folder / "rows.tsv").string();
+  const RelevanceConfig config = graded("deepbow");
+  const Relevance model = random_model(config);
+  const auto encode = [&](const std::string& content, const std::string& bad_rows = "stop") {
+    write_file(table, content);
+    return model.encode_rows(table, bad_rows, folder / "cache").rows();
+  };
+  const std::string header = "query\tproduct\tlabel\n";
+  check_fails(
+      Fault::input, [&] { encode(header); }, "rows.tsv", "no rows");
+  check_fails(
+      Fault::input, [&] { encode("query\tlabel\na\t1\n"); }, "rows.tsv", "product");
+  check_fails(
+      Fault::input, [&] { encode(header + "a\tb\t4\n"); }, "rows.tsv:2:5", "label");
+  check_fails(
+      Fault::input, [&] { encode(header + "a\tb\tx\n"); }, "rows.tsv:2:5", "label");
+  CHECK(encode(header + "a\tb\t4\na\tb\t2\n", "skip") == 1);
+  check_fails(
+      Fault::input, [&] { read_corpus(config, (write_file(table, header), table), "stop"); }, "no rows");
+  write_file(table, header + "red lamp\tred lamp\t1\nred lamp\tred shade kit\t2\nblue\tred lamp\t3\n");
+  const Corpus corpus = read_corpus(config, table, "stop");
+  CHECK(corpus.vocabulary.documents() == 4);  // two queries, two products, each once
+  CHECK(corpus.mean_product_length == 2.5);
+
+  const auto refuses = [&](auto change, auto... parts) {
+    RelevanceConfig wrong = config;
+    change(wrong);
+    check_fails(
+        Fault::usage, [&] { Relevance(wrong, learn(config), 1); }, std::string(parts)...);
+  };
+  refuses([](RelevanceConfig& c) { c.model = "tfidf"; }, "model", "tfidf");
+  refuses([](RelevanceConfig& c) { c.columns.label = ""; }, "columns.label", "empty");
+  refuses([](RelevanceConfig& c) { c.columns.high = 1; }, "columns.low: 1", "columns.high = 1");
+  refuses([](RelevanceConfig& c) { c.columns.positive = 4; }, "columns.positive: 4");
+  refuses([](RelevanceConfig& c) { c.vocabulary.word_ngrams = 0; }, "vocabulary.word_ngrams");
+  refuses([](RelevanceConfig& c) { c.deepbow.query_dropout = -0.1; }, "deepbow.query_dropout: -0.1");
+  refuses([](RelevanceConfig& c) { c.bm25.k1 = NAN; }, "bm25.k1: nan");
+  refuses([](RelevanceConfig& c) { c.bm25.b = NAN; }, "bm25.b: nan");
+}
