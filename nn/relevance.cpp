@@ -109,9 +109,11 @@ Relevance Relevance::open(const std::filesystem::path& path) {
     parts->metadata = file.metadata();
     return Relevance(std::move(parts));
   } catch (const Error& error) {
-    if (error.fault != Fault::usage) throw;
-    fail(Fault::input, file.path().string(), ": ",
-         error.what());  // a configuration that no run could have had
+    // A configuration that no run could have had, an array that is not what it must be: it is this file's
+    // fault.
+    const std::string path_text = file.path().string();
+    if (std::string_view(error.what()).starts_with(path_text)) throw;
+    fail(error.fault == Fault::usage ? Fault::input : error.fault, path_text, ": ", error.what());
   }
 }
 
