@@ -1,0 +1,281 @@
+"""Ours against PyTorch, in turn: A B A B …, 25 pairs; the median of the ratios and its bootstrap interval. Ours is a
+`peer serve` on one thread or two, whichever is faster; PyTorch runs here, warm, without denormals, in its fastest
+valid formulation on one thread or two."""
+
+import subprocess
+import sys
+import time
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+
+from twins import PARAMETERS, LazyAdam, Pairs, deepbow_loss, read_tensors
+
+PAIRS = 25
+SAMPLE = 0.06  # seconds of one measurement
+torch.set_flush_denormal(True)
+
+
+def say(*words):
+    print(*words, file=sys.stderr, flush=True)
+
+
+class Ours:
+    """A `peer serve` that waits for work."""
+
+    def __init__(self, program, folder, data):
+        command = [program, "serve", folder] + ([data] if data else [])
+        self.process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+
+    def __call__(self, name, threads, count):
+        """Seconds of one of `count` iterations."""
+        print(name, threads, count, file=self.process.stdin, flush=True)
+        return float(self.process.stdout.readline() or sys.exit("peers: peer serve has ended"))
+
+    def close(self):
+        self.process.stdin.close()
+        self.process.wait()
+
+
+def timed(f, count):
+    begin = time.perf_counter()
+    for _ in range(count):
+        f()
+    return (time.perf_counter() - begin) / count
+
+
+def sized(measure):
+    """`measure(count)` as a function without arguments, warm, that takes about SAMPLE seconds."""
+    measure(3)
+    count = max(1, round(SAMPLE / measure(3)))
+    return lambda: measure(count)
+
+
+def fastest(candidates):
+    """Of {name: measure(count)} the name and the sized function of the fastest, best of five turns."""
+    ready = {name: sized(measure) for name, measure in candidates.items()}
+    best = {name: min(f() for _ in range(5)) for name, f in ready.items()}
+    say("   ", ", ".join(f"{name} {1e3 * t:.3g} ms" for name, t in best.items()))
+    return min((t, name) for name, t in best.items())[1], ready
+
+
+def on_threads(threads, f):
+    def measure(count):
+        torch.set_num_threads(threads)
+        return timed(f, count)
+
+    return measure
+
+
+class Speed:
+    def __init__(self, program, folder, data, report):
+        self.ours, self.folder, self.report = Ours(program, folder, data), folder, report
+
+    def versus(self, name, measure, rival, must, aim, **notes):
+        """`measure`, `rival`: functions that give the seconds of one iteration."""
+        ratios = []
+        for _ in range(PAIRS):
+            ours = measure()
+            ratios.append(rival() / ours)
+        draws = np.random.default_rng(1).choice(ratios, (2000, PAIRS))
+        low, high = np.percentile(np.median(draws, 1), [2.5, 97.5])
+        numbers = dict(ratio=np.median(ratios), low=low, high=high)
+        self.report({"name": name} | {k: round(float(v), 3) for k, v in numbers.items()} | {"must": must, "aim": aim} | notes)
+
+    def versus_torch(self, name, bench, formulations, must, aim, threads=(1, 2)):
+        """`formulations`: {description: one iteration in PyTorch}."""
+        say(name)
+        ours, ours_ready = fastest({f"{t} threads": lambda n, t=t: self.ours(bench, t, n) for t in threads})
+        rival, rival_ready = fastest({f"{d}, {t} threads": on_threads(t, f) for d, f in formulations.items() for t in threads})
+        self.versus(name, ours_ready[ours], rival_ready[rival], must, aim,
+                    ours=ours, rival=f"PyTorch {torch.__version__}, {rival}")
+
+    def threads(self, name, bench, must, aim):
+        say(name)
+        two, one = (sized(lambda n, t=t: self.ours(bench, t, n)) for t in (2, 1))
+        self.versus(name, two, one, must, aim, rival="one thread of ours")
+
+    # ---- groups
+
+    def machine(self):
+        peak = 2 / min(self.ours("multiply_add", 1, 1) for _ in range(5))
+        copied = 2 * 256 / 1024 / min(self.ours("copy", 1, 1) for _ in range(5))
+        self.report({"name": "machine: multiply-add peak of a core, GF/s", "value": round(peak, 1), "must": None})
+        self.report({"name": "machine: copy, read and written, GiB/s", "value": round(copied, 1), "must": None})
+
+    def engine(self):
+        self.versus_torch("1-element ops, recorded and replayed", "tape", {"eager": chain()}, 20, 100, threads=(1,))
+        self.versus_torch("MLP 256×256, 3 layers, forward and backward", "mlp", {"eager": mlp(256, 256)}, 1, 2)
+        for bench, sizes in (("lstm", (256, 20, 64)), ("lstm_wide", (64, 50, 128))):
+            label = "LSTM of single ops, B {} T {} H {}".format(*sizes)
+            self.versus_torch(f"{label}, against the same", bench, {"eager": lstm(*sizes, fused=False)}, 1.5, 2.5)
+            self.versus_torch(f"{label}, against nn.LSTM", bench, {"nn.LSTM": lstm(*sizes, fused=True)}, 1.5, 2.5)
+        self.versus_torch("embedding bag with row-wise Adagrad", "embedding", embedding(), 3, 8)
+        for bench, (m, n, k) in (("gemm_large", (1024, 1024, 1024)), ("gemm_small", (128, 512, 128))):
+            a, b, c = torch.randn(m, k), torch.randn(k, n), torch.empty(m, n)
+            product = {"mm": lambda a=a, b=b, c=c: torch.mm(a, b, out=c)}
+            self.versus_torch(f"product {m}×{n}×{k} on one thread", bench, product, 0.9, 1, threads=(1,))
+        self.threads("product 1024×1024×1024, two threads", "gemm_cut", 1.8, 1.95)
+
+    def deepbow(self):
+        self.ours("deepbow", 1, 1)  # writes the rows
+        subprocess.run([self.ours.process.args[0], "deepbow", *self.ours.process.args[2:]], check=True)
+        rival = DeepBow(self.folder)
+        self.versus_torch("DeepBoW training step, assembly of the batch included", "deepbow", rival.assembling(), 3, 8)
+        self.versus_torch("DeepBoW training step, PyTorch's batches assembled in advance", "deepbow", rival.prepared(), None, None)
+        self.threads("DeepBoW training step, two threads", "deepbow", 1.7, 1.95)
+
+
+# ---- the rival's sides of engine: one iteration each
+
+
+def gradients(loss, leaves):
+    for leaf in leaves:
+        leaf.grad = None
+    loss.backward()
+
+
+def chain():
+    p = torch.tensor([0.5], requires_grad=True)
+
+    def step():
+        x = p
+        for _ in range(1000):
+            x = x + p
+        gradients(x, [p])
+
+    return step
+
+
+def mlp(batch, width):
+    layers = []
+    for out in (width, width, 10):
+        layers += [torch.nn.Linear(width, out), torch.nn.ReLU(), torch.nn.LayerNorm(out)]
+    net, x, labels = torch.nn.Sequential(*layers[:-2]), torch.randn(batch, width), torch.full((batch,), 3)
+    leaves = list(net.parameters())
+    return lambda: gradients(F.cross_entropy(net(x), labels), leaves)
+
+
+def lstm(batch, steps, width, fused):
+    x = torch.randn(steps, batch, width)
+    if fused:
+        net = torch.nn.LSTM(width, width)
+        leaves = list(net.parameters())
+        return lambda: gradients(net(x)[1][0].mean(), leaves)
+    W = (torch.randn(2 * width, 4 * width) / width).requires_grad_()
+    b = torch.zeros(4 * width, requires_grad=True)
+
+    def step():
+        h = c = torch.zeros(batch, width)
+        inputs = x.flatten(0, 1) @ W[:width] + b  # of all steps at once
+        for input in inputs.reshape(steps, batch, 4 * width):
+            i, f, g, o = torch.addmm(input, h, W[width:]).chunk(4, 1)
+            c = torch.sigmoid(f) * c + torch.sigmoid(i) * torch.tanh(g)
+            h = torch.sigmoid(o) * torch.tanh(c)
+        gradients(h.mean(), [W, b])
+
+    return step
+
+
+def embedding():
+    """EmbeddingBag with sparse gradients, or the distinct rows as a small dense table; row-wise Adagrad by hand."""
+    vocabulary, width, bags, words, rate, epsilon = 1 << 20, 64, 1024, 20, 1e-3, 1e-8
+    draw = np.random.default_rng(1)
+    lists = [torch.tensor((vocabulary * draw.random(bags * words) ** 3).astype(np.int64)) for _ in range(16)]
+    offsets = torch.arange(0, bags * words, words)
+    table, sums, at = torch.randn(vocabulary, width) / 10, torch.zeros(vocabulary), [0]
+    leaf = table.detach().requires_grad_()  # the same memory
+
+    def update(rows, g):
+        s = sums.index_select(0, rows).add_(g.square().mean(1))
+        sums.index_copy_(0, rows, s)
+        table.index_add_(0, rows, g.div_(s.sqrt_().add_(epsilon)[:, None]), alpha=-rate)
+
+    def sparse():
+        ids = lists[at[0] % 16]
+        at[0] += 1
+        gradients(F.embedding_bag(ids, leaf, offsets, mode="sum", sparse=True).square().mean(), [leaf])
+        g = leaf.grad.coalesce()
+        update(g.indices()[0], g.values())
+
+    def distinct():
+        ids = lists[at[0] % 16]
+        at[0] += 1
+        rows, places = ids.unique(return_inverse=True)
+        small = table.index_select(0, rows).requires_grad_()
+        F.embedding_bag(places, small, offsets, mode="sum").square().mean().backward()
+        update(rows, small.grad)
+
+    return {"EmbeddingBag(sparse=True)": sparse, "distinct rows": distinct}
+
+
+# ---- the rival's DeepBoW
+
+
+class DeepBow:
+    """One training step: the loss of twins.py and lazy Adam for the tables, in several formulations."""
+
+    def __init__(self, folder):
+        self.pairs = Pairs(folder / "train.rows")
+        arrays = read_tensors(folder / "deepbow_before.safetensors")
+        self.start = {name: arrays[path].flatten() for name, path in PARAMETERS.items()}
+        draw = np.random.default_rng(1)
+        size = len(self.pairs)
+        self.rows = [torch.tensor(rows) for rows in np.array_split(draw.permutation(size), -(-size // 256))]
+
+    def assembling(self):
+        return {name: self.step(make, lambda k: self.pairs.batch(self.rows[k])) for name, make in self.formulations()}
+
+    def prepared(self):
+        batches = [self.pairs.batch(rows) for rows in self.rows]
+        return {name: self.step(make, lambda k: batches[k]) for name, make in self.formulations()}
+
+    def formulations(self):
+        return {"SparseAdam": self.sparse, "distinct rows and lazy Adam": self.distinct}.items()
+
+    def step(self, make, batch_of):
+        p = {name: w.clone().requires_grad_() for name, w in self.start.items()}
+        dense = torch.optim.Adam([w for name, w in p.items() if name not in ("query", "product")], 0.006, fused=True)
+        update, at = make(p), [0]
+
+        def step():
+            batch = batch_of(at[0] % len(self.rows))
+            at[0] += 1
+            dense.zero_grad()
+            update(batch)
+            dense.step()
+
+        return step
+
+    def sparse(self, p):
+        tables = {name: p[name].detach()[:, None].requires_grad_() for name in ("query", "product")}
+        adam = torch.optim.SparseAdam(list(tables.values()), 0.0015)
+
+        def update(batch):
+            adam.zero_grad()
+            query, product = (
+                F.embedding(ids, tables[name], sparse=True).flatten()
+                for name, ids in (("query", batch[0]), ("product", batch[5]))
+            )
+            deepbow_loss(p, query, product, batch).backward()
+            adam.step()
+
+        return update
+
+    def distinct(self, p):
+        mark, number = torch.zeros(len(p["query"]), dtype=torch.bool), torch.zeros(len(p["query"]), dtype=torch.int64)
+        adams = {name: LazyAdam(p[name].detach(), 0.0015) for name in ("query", "product")}
+
+        def update(batch):
+            small = {}
+            for name, ids in (("query", batch[0]), ("product", batch[5])):
+                rows = mark.zero_().index_fill_(0, ids, True).nonzero().flatten()  # faster than unique, which sorts
+                places = number.index_copy_(0, rows, torch.arange(len(rows))).index_select(0, ids)
+                small[name] = rows, adams[name].table.index_select(0, rows).requires_grad_(), places
+            query, product = (w.index_select(0, places) for _, w, places in small.values())
+            deepbow_loss(p, query, product, batch).backward()
+            for name, (rows, w, _) in small.items():
+                adams[name].step(rows, w.grad, w.detach())
+
+        return update
