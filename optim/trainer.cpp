@@ -109,6 +109,7 @@ Outcome Trainer::run() {
   }
   if (!at_.finished) {
     if (at_.best_step == 0) {  // nothing was evaluated: the last weights are the model
+      check_weights();
       training_.save(folder_ / "model.safetensors");
       at_.best_step = at_.step;
     }
@@ -167,29 +168,42 @@ StepRecord Trainer::do_step() {
   return {at_.step + 1, steps, loss, norm, rate};
 }
 
+std::string Trainer::kept() const {
+  return std::filesystem::exists(state_path()) ? "the last checkpoint is " + state_path().string()
+                                               : std::string("there is no checkpoint yet");
+}
+
+void Trainer::check_weights() const {
+  for (const Parameter& p : parameters_.all()) {
+    p.touch_all();
+    if (!std::isfinite(parameters_.backend().sum_squares(p.value())))
+      fail(Fault::diverged, "diverged: after ", at_.step, " steps parameter \"", p.path, "\" is not finite; ",
+           kept());
+  }
+}
+
 void Trainer::diverged(int64_t step) const {
-  const std::string kept = std::filesystem::exists(state_path())
-                               ? "the last checkpoint is " + state_path().string()
-                               : std::string("there is no checkpoint yet");
   for (size_t s = 0; s < tapes_.size(); ++s)
     if (const char* op = tapes_[s]->first_not_finite())
       fail(Fault::diverged, "diverged at step ", step, ", shard ", s,
-           ": the first value that is not finite comes from \"", op, "\"; ", kept);
+           ": the first value that is not finite comes from \"", op, "\"; ", kept());
   for (size_t s = 0; s < tapes_.size(); ++s)
     if (!std::isfinite(gradients_[s].norm()))
       fail(Fault::diverged, "diverged at step ", step, ", shard ", s,
-           ": a gradient is not finite, all values are; ", kept);
-  fail(Fault::diverged, "diverged at step ", step, ": the sum of the gradients is not finite; ", kept);
+           ": a gradient is not finite, all values are; ", kept());
+  fail(Fault::diverged, "diverged at step ", step, ": the sum of the gradients is not finite; ", kept());
 }
 
 bool Trainer::better(double value) const {
   if (at_.best.empty()) return true;
   const double best = value_of(at_.best, config_.criterion);
+  if (std::isnan(best)) return true;  // undefined so far: whatever comes is better
   return minimised(config_.criterion) ? value < best : value > best;
 }
 
 void Trainer::evaluate() {
   if (!training_.evaluate) return;
+  check_weights();
   const Metrics metrics = training_.evaluate();
   const bool best = better(value_of(metrics, config_.criterion));
   if (best) {
@@ -215,6 +229,7 @@ void Trainer::log(const std::string& line) {
 }
 
 void Trainer::checkpoint() {
+  check_weights();
   std::vector<NamedArray> arrays = parameters_.arrays();
   for (NamedArray& array : optimizer_.arrays()) arrays.push_back(std::move(array));
   const int64_t numbers[] = {at_.step,  at_.best_step,     at_.bad_evaluations,

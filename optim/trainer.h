@@ -104,6 +104,8 @@ class Trainer {
   void checkpoint();
   void log(const std::string& line);
   [[noreturn]] void diverged(int64_t step) const;
+  void check_weights() const;  // before anything is made of them: what is not finite is never saved
+  std::string kept() const;    // where the last checkpoint is
   bool better(double value) const;
   std::filesystem::path state_path() const { return folder_ / kStateFile; }
   std::filesystem::path metrics_path() const { return folder_ / "metrics.jsonl"; }
