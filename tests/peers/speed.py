@@ -72,29 +72,31 @@ class Speed:
     def __init__(self, program, folder, data, report):
         self.ours, self.folder, self.report = Ours(program, folder, data), folder, report
 
-    def versus(self, name, measure, rival, must, aim, **notes):
-        """`measure`, `rival`: functions that give the seconds of one iteration."""
+    def pairs(self, name, ours, theirs, must, aim, notes):
+        """`ours`, `theirs`: functions that give the seconds of one iteration."""
         ratios = []
         for _ in range(PAIRS):
-            ours = measure()
-            ratios.append(rival() / ours)
+            seconds = ours()
+            ratios.append(theirs() / seconds)
         draws = np.random.default_rng(1).choice(ratios, (2000, PAIRS))
         low, high = np.percentile(np.median(draws, 1), [2.5, 97.5])
-        numbers = dict(ratio=np.median(ratios), low=low, high=high)
-        self.report({"name": name} | {k: round(float(v), 3) for k, v in numbers.items()} | {"must": must, "aim": aim} | notes)
+        numbers = {"ratio": np.median(ratios), "low": low, "high": high}
+        numbers = {key: round(float(value), 3) for key, value in numbers.items()}
+        self.report({"name": name, **numbers, "must": must, "aim": aim, **notes})
 
     def versus_torch(self, name, bench, formulations, must, aim, threads=(1, 2)):
         """`formulations`: {description: one iteration in PyTorch}."""
         say(name)
-        ours, ours_ready = fastest({f"{t} threads": lambda n, t=t: self.ours(bench, t, n) for t in threads})
-        rival, rival_ready = fastest({f"{d}, {t} threads": on_threads(t, f) for d, f in formulations.items() for t in threads})
-        self.versus(name, ours_ready[ours], rival_ready[rival], must, aim,
-                    ours=ours, rival=f"PyTorch {torch.__version__}, {rival}")
+        own = {f"{t} threads": lambda n, t=t: self.ours(bench, t, n) for t in threads}
+        other = {f"{d}, {t} threads": on_threads(t, f) for d, f in formulations.items() for t in threads}
+        (ours, ready), (rival, rival_ready) = fastest(own), fastest(other)
+        version = f"PyTorch {torch.__version__}, {rival}"
+        self.pairs(name, ready[ours], rival_ready[rival], must, aim, {"ours": ours, "rival": version})
 
     def threads(self, name, bench, must, aim):
         say(name)
         two, one = (sized(lambda n, t=t: self.ours(bench, t, n)) for t in (2, 1))
-        self.versus(name, two, one, must, aim, rival="one thread of ours")
+        self.pairs(name, two, one, must, aim, {"rival": "one thread of ours"})
 
     # ---- groups
 
@@ -123,7 +125,8 @@ class Speed:
         subprocess.run([self.ours.process.args[0], "deepbow", *self.ours.process.args[2:]], check=True)
         rival = DeepBow(self.folder)
         self.versus_torch("DeepBoW training step, assembly of the batch included", "deepbow", rival.assembling(), 3, 8)
-        self.versus_torch("DeepBoW training step, PyTorch's batches assembled in advance", "deepbow", rival.prepared(), None, None)
+        name = "DeepBoW training step, PyTorch's batches assembled in advance"
+        self.versus_torch(name, "deepbow", rival.prepared(), None, None)
         self.threads("DeepBoW training step, two threads", "deepbow", 1.7, 1.95)
 
 

@@ -216,7 +216,8 @@ class LazyAdam:
         self.m.index_copy_(0, rows, m)
         self.v.index_copy_(0, rows, v)
         c1, c2 = 1 - b1**self.steps, 1 - b2**self.steps
-        new = (w * (1 - self.rate * self.decay)).addcdiv_(m, v.div_(c2).sqrt_().add_(self.epsilon), value=-self.rate / c1)
+        kept = w * (1 - self.rate * self.decay)
+        new = kept.addcdiv_(m, v.div_(c2).sqrt_().add_(self.epsilon), value=-self.rate / c1)
         self.table.index_copy_(0, rows, new)
 
 
