@@ -8,12 +8,14 @@
 //
 // Results are files of core/tensor_file.h in FOLDER, with numbers of this build's type. DATA is the folder
 // that holds home_depot_search/; without it the rows are the market's.
+#include <array>
 #include <chrono>
 #include <cmath>
 #include <cstring>
 #include <iostream>
 #include <map>
 #include <sstream>
+#include <tuple>
 
 #include "core/backend.h"
 #include "core/check.h"
@@ -435,19 +437,23 @@ Iteration deepbow_step(const fs::path& folder, const std::string& data) {
 void multiply_add() {
   using Vector [[gnu::vector_size(32)]] = float;
   constexpr int kChains = 12, kRounds = 2'000'000'000 / (kChains * 8 * 2);
-  Vector sums[kChains] = {}, a = {}, b = {};
+  std::array<Vector, kChains> sums{};
+  Vector a{}, b{};
   for (int i = 0; i < 8; ++i) a[i] = 0.5f, b[i] = 1;
-  for (int round = 0; round < kRounds; ++round)
-#pragma GCC unroll 12
-    for (Vector& sum : sums)
+  const auto add = [&](Vector& sum) {
 #ifdef __FMA__
-      asm("vfmadd213ps %2, %1, %0" : "+x"(sum) : "x"(a), "x"(b));
+    asm volatile("vfmadd213ps %2, %1, %0" : "+x"(sum) : "x"(a), "x"(b));
 #else
-      sum = sum * a + b;
+    sum = sum * a + b;
 #endif
-  Vector total = {};
-  for (const Vector& sum : sums) total = total + sum;
-  asm volatile("" ::"x"(total));
+  };
+  std::apply(
+      [&](auto... sum) {  // copies: each in its register
+        for (int round = 0; round < kRounds; ++round) (add(sum), ...);
+        const Vector total = (sum + ...);
+        asm volatile("" ::"x"(total));
+      },
+      sums);
 }
 
 // 256 MiB from one place to another.
