@@ -60,6 +60,10 @@ def fastest(candidates):
     return min((t, name) for name, t in best.items())[1], ready
 
 
+def label(threads):
+    return "one thread" if threads == 1 else "two threads"
+
+
 def on_threads(threads, f):
     def measure(count):
         torch.set_num_threads(threads)
@@ -87,8 +91,8 @@ class Speed:
     def versus_torch(self, name, bench, formulations, must, aim, threads=(1, 2)):
         """`formulations`: {description: one iteration in PyTorch}."""
         say(name)
-        own = {f"{t} threads": lambda n, t=t: self.ours(bench, t, n) for t in threads}
-        other = {f"{d}, {t} threads": on_threads(t, f) for d, f in formulations.items() for t in threads}
+        own = {label(t): lambda n, t=t: self.ours(bench, t, n) for t in threads}
+        other = {f"{d}, {label(t)}": on_threads(t, f) for d, f in formulations.items() for t in threads}
         (ours, ready), (rival, rival_ready) = fastest(own), fastest(other)
         version = f"PyTorch {torch.__version__}, {rival}"
         self.pairs(name, ready[ours], rival_ready[rival], must, aim, {"ours": ours, "rival": version})
@@ -110,9 +114,9 @@ class Speed:
         self.versus_torch("1-element ops, recorded and replayed", "tape", {"eager": chain()}, 20, 100, threads=(1,))
         self.versus_torch("MLP 256×256, 3 layers, forward and backward", "mlp", {"eager": mlp(256, 256)}, 1, 2)
         for bench, sizes in (("lstm", (256, 20, 64)), ("lstm_wide", (64, 50, 128))):
-            label = "LSTM of single ops, B {} T {} H {}".format(*sizes)
-            self.versus_torch(f"{label}, against the same", bench, {"eager": lstm(*sizes, fused=False)}, 1.5, 2.5)
-            self.versus_torch(f"{label}, against nn.LSTM", bench, {"nn.LSTM": lstm(*sizes, fused=True)}, 1.5, 2.5)
+            name = "LSTM of single ops, B {} T {} H {}".format(*sizes)
+            self.versus_torch(f"{name}, against the same", bench, {"eager": lstm(*sizes, fused=False)}, 1.5, 2.5)
+            self.versus_torch(f"{name}, against nn.LSTM", bench, {"nn.LSTM": lstm(*sizes, fused=True)}, 1.5, 2.5)
         self.versus_torch("embedding bag with row-wise Adagrad", "embedding", embedding(), 3, 8)
         for bench, (m, n, k) in (("gemm_large", (1024, 1024, 1024)), ("gemm_small", (128, 512, 128))):
             a, b, c = torch.randn(m, k), torch.randn(k, n), torch.empty(m, n)
