@@ -155,6 +155,7 @@ void add_market(CLI::App& app) {
   struct Options {
     std::string out;
     std::vector<std::string> settings;
+    bool quiet = false;
   };
   CLI::App* verb =
       add_verb(app, "market", "write the simulated shop as files, so that everything can be tried on files",
@@ -162,6 +163,7 @@ void add_market(CLI::App& app) {
   const auto o = std::make_shared<Options>();
   verb->add_option("--out", o->out, "new or empty folder")->required();
   verb->add_option("--set", o->settings, "KEY=VALUE: change one option of the market (repeatable)");
+  verb->add_flag("--quiet", o->quiet, "no progress; there is none yet");
   verb->callback([o] {
     MarketConfig config;
     for (const std::string& setting : o->settings) apply_setting(setting, config);

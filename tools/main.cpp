@@ -9,7 +9,7 @@ int main(int argc, char** argv) {
   CLI::App app("Steelyard: relevance, user models and prioritised goals for e-commerce search", "steelyard");
   app.require_subcommand(1);
   app.set_version_flag("--version", std::string(STEELYARD_VERSION));
-  app.footer("Example: steelyard demo --out demo\n`steelyard VERB --help` tells more.");
+  app.footer("`steelyard VERB --help` tells more.\nExample: steelyard demo --out demo");
   for (auto add : {add_demo, add_market, add_train, add_evaluate, add_score, add_encode, add_explain,
                    add_inspect, add_verify})
     add(app);

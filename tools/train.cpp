@@ -101,6 +101,25 @@ void check_folder(const std::filesystem::path& folder, RunConfig& config, bool r
            "; expected the run's own configuration");
 }
 
+// The run's folder, made if need be. Whoever fails before the first step leaves no new folder behind: after a
+// wrong path or a bad row, the same command can be tried again.
+class NewFolder {
+ public:
+  explicit NewFolder(const std::filesystem::path& folder)
+      : folder_(folder), remove_(!std::filesystem::exists(folder) || std::filesystem::is_empty(folder)) {
+    std::filesystem::create_directories(folder);
+  }
+  ~NewFolder() {
+    std::error_code ignored;
+    if (remove_) std::filesystem::remove_all(folder_, ignored);
+  }
+  void keep() { remove_ = false; }
+
+ private:
+  const std::filesystem::path folder_;
+  bool remove_;
+};
+
 // What would be trained, without training or writing anything.
 void dry_run(RunConfig& config) {
   const std::string table = data_path(config, config.data.train);
@@ -151,9 +170,9 @@ Outcome train_run(const RunConfig& wanted, const std::filesystem::path& folder, 
   config.validate();
   if (config.run.device == "gpu") gpu();  // says that there is none, until there is
   check_folder(folder, config, options.resume);
-  std::filesystem::create_directories(folder);
-  remove_leftovers(folder / "state.safetensors");
-  remove_leftovers(folder / "model.safetensors");
+  NewFolder new_folder(folder);
+  for (const char* file : {"config.toml", "state.safetensors", "model.safetensors", "report.html"})
+    remove_leftovers(folder / file);
   Progress progress(options.quiet, config.trainer.batch);
   if (options.resume) {
     if (const std::optional<Outcome> done = Trainer::finished_run(folder);
@@ -208,6 +227,7 @@ Outcome train_run(const RunConfig& wanted, const std::filesystem::path& folder, 
   };
   trainer.stop = &stop_wanted;
   if (options.resume && trainer.resume()) progress.message(text("resumed at step ", trainer.step()));
+  new_folder.keep();
   const Outcome outcome = trainer.run();
   write_report(Relevance::open(folder), config, outcome, folder);
   std::filesystem::remove_all(cache);
