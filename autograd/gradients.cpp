@@ -62,6 +62,9 @@ void Gradients::merge_rows(std::span<const Gradients> parts, size_t table, const
   for (const Gradients& part : parts)
     lists.insert(lists.end(), part.rows_[table].begin(), part.rows_[table].end());
   if (lists.empty()) return;
+  constexpr size_t kMostLists = 256;
+  check(lists.size() <= kMostLists, "gradients: more than ", kMostLists, " look-ups of \"",
+        parameters_->all()[table].path, "\" in one step");
 
   const Parameter& parameter = parameters_->all()[table];
   Backend& backend = parameters_->backend();
@@ -83,9 +86,6 @@ void Gradients::merge_rows(std::span<const Gradients> parts, size_t table, const
   merged.resize(kRanges);
   workers.each(kRanges, [&](int64_t piece) {
     const auto range = static_cast<size_t>(piece);
-    constexpr size_t kMostLists = 256;
-    check(lists.size() <= kMostLists, "gradients: more than ", kMostLists, " look-ups of \"", parameter.path,
-          "\"");
     std::array<size_t, kMostLists> next;
     for (size_t l = 0; l < lists.size(); ++l) next[l] = cuts[l][range];
     int64_t to = starts[range];

@@ -112,11 +112,10 @@ std::string on_terminal(int columns, F&& use) {
   size.ws_col = static_cast<unsigned short>(columns);
   ioctl(screen, TIOCSWINSZ, &size);
   use(out);
-  std::fflush(out);
-  std::string result(1 << 16, '\0');
-  const ssize_t n = read(screen, result.data(), result.size());
-  result.resize(static_cast<size_t>(std::max<ssize_t>(0, n)));
   std::fclose(out);
+  std::string result;  // what was written stays to be read until it ends with an error
+  char buffer[1 << 12];
+  for (ssize_t n; (n = read(screen, buffer, sizeof buffer)) > 0;) result.append(buffer, static_cast<size_t>(n));
   close(screen);
   return result;
 }

@@ -64,7 +64,7 @@ struct Arrays {
 }  // namespace
 
 TEST_CASE("vocabulary: the terms of a text, in order, with kinds and counts") {
-  const Vocabulary vocabulary = build({}, {.subword_max = 3});
+  const Vocabulary vocabulary = build({}, {.subword_max = 3, .boundaries = false});
   Terms terms;
   vocabulary.terms(tokenize("Tap tape TAP"), terms);
   CHECK(surfaces(terms) == std::vector<std::string>{"tap", "tap tape", "+tapta+", "+aptap+", "+ptape+",
@@ -92,6 +92,24 @@ TEST_CASE("vocabulary: options switch kinds off, characters are code points") {
       .terms(tokenize("水é éàü"), terms);
   CHECK(surfaces(terms) ==
         std::vector<std::string>{"水", "+水éé+", "é", "+ééà+", "éàü", "*éà*", "*àü*", "+éàü+"});
+}
+
+TEST_CASE("vocabulary: runs know where words begin and end; a term knows its first and its last word") {
+  Terms terms;
+  build({}, {.word_ngrams = 2, .subword_min = 2, .subword_max = 3, .across = 0})
+      .terms(tokenize("é on é"), terms);
+  CHECK(surfaces(terms) == std::vector<std::string>{"é", "*<é*", "*é>*", "é on", "on", "*<o*", "*on*", "*n>*",
+                                                    "*<on*", "*on>*", "on é"});
+  CHECK(terms[0].word == 0);
+  CHECK(terms[0].last == 2);
+  CHECK(terms[3].word == 0);
+  CHECK(terms[3].last == 1);
+  build({}, {.word_ngrams = 1, .subword_max = 0, .across = 4}).terms(tokenize("ab c d"), terms);
+  CHECK(terms.surface(1) == "+abcd+");
+  CHECK(terms[1].word == 0);
+  CHECK(terms[1].last == 2);
+  CHECK(terms.find(terms[1].id) == 1);
+  CHECK(terms.find(-2) == -1);
 }
 
 TEST_CASE("vocabulary: entries by document frequency, the rest into buckets") {
