@@ -1,8 +1,6 @@
-// A small network learns y = sin x. Everything a training program of one's own needs, without a configuration
-// or files.
+// A small network learns y = sin x: everything a training program of one's own needs.
 #include <cmath>
 #include <iostream>
-#include <vector>
 
 #include "autograd/ops.h"
 #include "core/backend.h"
@@ -12,10 +10,10 @@ using namespace steelyard;
 
 int main() {
   constexpr int kPoints = 64, kHidden = 16, kSteps = 500;
-  std::vector<real> x(kPoints), y(kPoints);
+  std::vector<real> x, y;
   for (int i = 0; i < kPoints; ++i) {
-    x[i] = real(0.1) * static_cast<real>(i - kPoints / 2);
-    y[i] = std::sin(x[i]);
+    x.push_back(real(0.1) * static_cast<real>(i - kPoints / 2));
+    y.push_back(std::sin(x.back()));
   }
 
   Parameters parameters(cpu(), /*seed=*/1);
@@ -25,11 +23,11 @@ int main() {
   const Parameter& W2 = root.add("W2", {kHidden, 1}, glorot(kHidden, 1));
   const Parameter& b2 = root.add("b2", {1}, constant(0));
 
-  Optimizer optimizer(parameters, {.rate = 0.02});
-  Gradients gradients(parameters);
   Tape tape(cpu());
-  const Workers workers(1);
-  double first = 0, last = 0;
+  Gradients gradients(parameters);
+  Optimizer optimizer(parameters, {.dense = "adam", .rate = 0.02});
+  const Workers workers(/*threads=*/1);
+  real first = 0, last = 0;
   for (int step = 0; step < kSteps; ++step) {
     tape.reset();
     const Var hidden = linear(tape.constant({kPoints, 1}, x), tape.leaf(W1), tape.leaf(b1), unary_id<Tanh>);
@@ -37,10 +35,10 @@ int main() {
     const Var loss = mean(squared_error(out, tape.constant({kPoints, 1}, y)));
     gradients.clear();
     tape.backward(loss, gradients);
-    optimizer.step(gradients, 1, workers);
+    optimizer.step(gradients, /*factor=*/1, workers);
     last = loss.value().data[0];
     if (step == 0) first = last;
   }
   std::cout << "mean squared error of sin x: " << first << " before, " << last << " after\n";
-  return last < 0.01 * first ? 0 : 1;
+  return last < first / 100 ? 0 : 1;
 }
