@@ -163,7 +163,7 @@ TEST_CASE("relevance: a pair has one score, alone and in every batch, on any num
   }
 }
 
-TEST_CASE("relevance: weights are not negative; a query's of DeepBoW sum to one") {
+TEST_CASE("relevance: weights are positive, and those of a DeepBoW query sum to one") {
   for (const std::string& name : kModels) {
     const Relevance model = random_model(small(name));
     Workspace workspace;

@@ -527,9 +527,7 @@ TEST_CASE("trainer: patience ends a run, a plateau drops the rate") {
   for (size_t i = 0; i < 12; ++i) CHECK(dropped.rates.at(i) == doctest::Approx(expected[i]));
 }
 
-TEST_CASE(
-    "trainer: once per epoch without evaluate_every; at the end in any case; the last model without dev "
-    "rows") {
+TEST_CASE("trainer: when it evaluates, and which model it keeps if it never does") {
   Run run;
   std::vector<int64_t> evaluated;
   run.on_evaluate = [&](int64_t step, const Metrics&, bool) { evaluated.push_back(step); };
@@ -569,8 +567,7 @@ TEST_CASE("trainer: metrics.jsonl is lines of JSON, steps and evaluations") {
 
 // ---- a step
 
-TEST_CASE(
-    "trainer: a batch has one loss however it is cut; tasks without rows and regularisers count right") {
+TEST_CASE("trainer: a batch has one loss, however it is cut into shards and tasks") {
   Run run;
   run.rate = 0;  // dropout differs between shards
   run.trainer.shards = 1;
