@@ -88,7 +88,7 @@ TEST_CASE("vocabulary: options switch kinds off, characters are code points") {
   CHECK(surfaces(terms) == std::vector<std::string>{"shower", "faucet"});
   build({}, {.word_ngrams = 3, .subword_max = 0, .across = 0}).terms(tokenize("a b c"), terms);
   CHECK(surfaces(terms) == std::vector<std::string>{"a", "a b", "a b c", "b", "b c", "c"});
-  build({}, {.word_ngrams = 1, .subword_min = 2, .subword_max = 3, .across = 3})
+  build({}, {.word_ngrams = 1, .subword_min = 2, .subword_max = 3, .boundaries = false, .across = 3})
       .terms(tokenize("水é éàü"), terms);
   CHECK(surfaces(terms) ==
         std::vector<std::string>{"水", "+水éé+", "é", "+ééà+", "éàü", "*éà*", "*àü*", "+éàü+"});
