@@ -153,6 +153,12 @@ void write_atomically(const std::filesystem::path& path, std::string_view conten
   write_atomically(path, [&](const Append& append) { append(std::as_bytes(std::span(content))); });
 }
 
+void flush_file(const std::filesystem::path& path) {
+  OpenFile file(path, O_WRONLY, path);
+  file.flush();
+  file.close();
+}
+
 void remove_leftovers(const std::filesystem::path& path) {
   const std::filesystem::path parent = path.parent_path();
   const std::string beginning = path.filename().string() + ".";

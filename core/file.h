@@ -50,6 +50,9 @@ using Append = std::function<void(std::span<const std::byte>)>;
 void write_atomically(const std::filesystem::path& path, const std::function<void(const Append&)>& content);
 void write_atomically(const std::filesystem::path& path, std::string_view content);
 
+// Flushes to disk what was appended to PATH by other means. Error(resources) if the disk refuses.
+void flush_file(const std::filesystem::path& path);
+
 // Removes the temporary files that killed writers of PATH left behind. For the one owner of the folder.
 void remove_leftovers(const std::filesystem::path& path);
 

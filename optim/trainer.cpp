@@ -10,6 +10,7 @@
 
 #include "autograd/ops.h"
 #include "core/backend.h"
+#include "core/file.h"
 
 namespace steelyard {
 
@@ -230,6 +231,7 @@ void Trainer::log(const std::string& line) {
 
 void Trainer::checkpoint() {
   check_weights();
+  flush_file(metrics_path());  // the lines first: the state counts them
   std::vector<NamedArray> arrays = parameters_.arrays();
   for (NamedArray& array : optimizer_.arrays()) arrays.push_back(std::move(array));
   const int64_t numbers[] = {at_.step,  at_.best_step,     at_.bad_evaluations,
@@ -281,6 +283,10 @@ bool Trainer::resume() {
   optimizer_.assign(file, at_.step);
   if (at_.finished) return true;
   std::error_code error;
+  const auto bytes = static_cast<int64_t>(std::filesystem::file_size(metrics_path(), error));
+  if (!error && bytes < at_.metrics_bytes)
+    fail(Fault::input, metrics_path().string(), ": ", bytes, " bytes; expected at least ", at_.metrics_bytes,
+         ", which the checkpoint has counted");
   std::filesystem::resize_file(metrics_path(), static_cast<uintmax_t>(at_.metrics_bytes), error);
   if (error)
     fail(Fault::resources, metrics_path().string(), ": cannot cut back to the checkpoint: ", error.message());

@@ -329,7 +329,7 @@ TEST_CASE("trainer: whichever call of a save fails, the checkpoint before it sta
       CHECK_FALSE(name.ends_with(".partial"));
       if (name.ends_with(".safetensors")) CHECK_NOTHROW(TensorFile(folder / name));
     }
-    const bool first_save = call < 10;  // nothing was replaced before its rename
+    const bool first_save = call < 12;  // nothing was replaced before its rename
     if (first_save) CHECK((left.at("state.safetensors") == before.at("state.safetensors")));
     rest(folder);
     check_same(expected, files(folder));
@@ -381,6 +381,9 @@ TEST_CASE("trainer: a checkpoint of another run, or a damaged one, is refused") 
       Fault::input, [&] { rest(folder); }, "trainer/position", "6 numbers");
 
   write_file(folder / "state.safetensors", state);
+  write_file(folder / "metrics.jsonl", "{}\n");
+  check_fails(
+      Fault::input, [&] { rest(folder); }, "metrics.jsonl: 3 bytes; expected at least");
   std::filesystem::remove(folder / "metrics.jsonl");
   check_fails(
       Fault::resources, [&] { rest(folder); }, "metrics.jsonl", "cannot cut back");
