@@ -52,10 +52,11 @@ Var slice_columns(Var x, int64_t begin,
                   int64_t count);  // y = x[:, begin … begin+count)      [R,C] → [R,count]
 Var reshape(Var x, Shape shape);   // the same numbers in another shape
 
-// ---- look-ups; the index comes from Tape::index
+// ---- look-ups; the index comes from Tape::index. Spans of ids (indices, segments) are kept until the last
+// backward.
 
-Var rows(Tape& tape, const Parameter& table,
-         const RowIndex& index);  // y[j] = table[ids[j]]      [V,D] → [m,D]
+// y[j] = table[ids[j]]      [V,D] → [m,D]
+Var rows(Tape& tape, const Parameter& table, const RowIndex& index);
 // y[i] = Σ_j w[j] · table[ids[j]] over segment i. `bag` without weights: w = 1.      [V,D], [m] → [n,D]
 Var bag(Tape& tape, const Parameter& table, const RowIndex& index, const Segments& segments);
 Var bag(const Parameter& table, const RowIndex& index, const Segments& segments, Var w);
@@ -64,7 +65,8 @@ Var gather(Var x, const RowIndex& index);  // y[j] = x[ids[j]]          [R,C] �
 // ---- segments and softmax
 
 Var segment_sum(Var x, const Segments& segments);  // y[i] = Σ_j x[j] over segment i      [m,D] → [n,D]
-// Softmax over each segment of the flat x; elements of no segment are 0.      [any] → [same]
+// Softmax over each segment of the flat x; segments do not overlap, elements of none are 0.      [any] →
+// [same]
 Var softmax(Var x, const Segments& segments);
 Var softmax(Var x);               // over each row              [R,C] → [R,C]
 Var softmax(Var x, Ids lengths);  // over the first lengths[r] columns of row r, 0 behind; ids of the host

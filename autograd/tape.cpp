@@ -16,7 +16,7 @@ const Tape::Record& Tape::at(const Var& v) const {
 }
 
 Tensor Var::value() const { return tape->at(*this).value; }
-const Shape& Var::shape() const { return tape->at(*this).value.shape; }
+Shape Var::shape() const { return tape->at(*this).value.shape; }
 bool Var::needs_grad() const { return tape->at(*this).needs_grad; }
 Backend& Var::backend() const { return tape->backend(); }
 Tensor Var::grad() const {

@@ -32,7 +32,7 @@ struct Var {
   Tensor value() const;
   Tensor grad() const;  // the place to add ∂L/∂this to; empty if nobody needs it. Only inside backward.
   bool needs_grad() const;
-  const Shape& shape() const;
+  Shape shape() const;
   int64_t rows() const { return shape().rows(); }
   int64_t cols() const { return shape().cols(); }
   int64_t size() const { return shape().size(); }

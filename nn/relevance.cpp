@@ -173,7 +173,8 @@ struct Columns {
 }  // namespace
 
 RowCache Relevance::encode_rows(const std::string& table, const std::string& bad_rows,
-                                const std::filesystem::path& path) const {
+                                const std::filesystem::path& path,
+                                const std::function<void(const std::string&)>& say) const {
   const Columns columns(parts_->config.columns);
   const std::string key = text(kFormat, " ", key_part(MappedFile(table).text()), " ",
                                parts_->vocabulary.fingerprint(), " ", bad_rows, " ", to_json(parts_->config));
@@ -222,6 +223,8 @@ RowCache Relevance::encode_rows(const std::string& table, const std::string& bad
       out.texts["group"].push_back({&group, 1});
     }
     if (reader.rows() == 0) fail(Fault::input, table, ": no rows");
+    if (say && reader.skipped() > 0)
+      say(text(table, ": ", reader.skipped(), " bad rows skipped; the first: ", reader.reports().front()));
     return out;
   });
 }

@@ -11,6 +11,7 @@
 #pragma once
 
 #include <filesystem>
+#include <functional>
 #include <memory>
 
 #include "autograd/objective.h"
@@ -108,8 +109,10 @@ class Relevance {
 
   // Reads a table and encodes its pairs into a cache at `path`; the cache is used again if nothing has
   // changed.
+  // `say` hears of rows that were skipped.
   RowCache encode_rows(const std::string& table, const std::string& bad_rows,
-                       const std::filesystem::path& path) const;
+                       const std::filesystem::path& path,
+                       const std::function<void(const std::string&)>& say = {}) const;
   // The scores of some pairs [n,1]; in Mode::train query terms are left out by the tape's random key.
   Var scores(Tape& tape, const PairRows& pairs, std::span<const int64_t> rows) const;
   // Mean binary cross-entropy of σ(a·s + b) against the graded label.

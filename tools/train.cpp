@@ -190,12 +190,14 @@ Outcome train_run(const RunConfig& wanted, const std::filesystem::path& folder, 
   Relevance model(config, std::move(corpus.vocabulary), static_cast<uint64_t>(config.trainer.seed));
   const auto cache = folder / "cache";
   std::filesystem::create_directories(cache);
-  const RowCache train_cache = model.encode_rows(train_table, config.data.bad_rows, cache / "train.rows");
+  const auto say = [&](const std::string& message) { progress.message(message); };
+  const RowCache train_cache =
+      model.encode_rows(train_table, config.data.bad_rows, cache / "train.rows", say);
   const PairRows train(train_cache);
   std::optional<RowCache> dev_cache;
   if (!config.data.dev.empty())
     dev_cache =
-        model.encode_rows(data_path(config, config.data.dev), config.data.bad_rows, cache / "dev.rows");
+        model.encode_rows(data_path(config, config.data.dev), config.data.bad_rows, cache / "dev.rows", say);
 
   TrainingConfig& training_config = config;
   RelevanceConfig& model_config = config;
@@ -236,7 +238,7 @@ Outcome train_run(const RunConfig& wanted, const std::filesystem::path& folder, 
 
 void add_train(CLI::App& app) {
   struct Options : TrainOptions {
-    std::string config, out, device, data_dir, train, dev;
+    std::string config, out, device, data_dir;
     std::vector<std::string> settings;
     int threads = -1;
     bool dry_run = false, dump_config = false;
