@@ -2,6 +2,7 @@
 `peer serve` on one thread or two, whichever is faster; PyTorch runs here, warm, without denormals, in its fastest
 valid formulation on one thread or two."""
 
+import os
 import subprocess
 import sys
 import time
@@ -105,9 +106,13 @@ class Speed:
     # ---- groups
 
     def machine(self):
+        load = os.getloadavg()[0]
+        if load > 1.5:
+            say(f"the machine is busy (load {load:.1f}): no ratio is to be trusted, least of all one of two threads")
         peak = 2 / min(self.ours("multiply_add", 1, 1) for _ in range(5))
         copied = 2 * 256 / 1024 / min(self.ours("copy", 1, 1) for _ in range(5))
         self.report({"name": "machine: multiply-add peak of a core, GF/s", "value": round(peak, 1), "must": None})
+        self.report({"name": "machine: load before the run", "value": round(load, 2), "must": None})
         self.report({"name": "machine: copy, read and written, GiB/s", "value": round(copied, 1), "must": None})
 
     def engine(self):
