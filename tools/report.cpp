@@ -327,8 +327,8 @@ struct Curves {
     add(rate, line, "rate", step);
     if (!line.contains("dev") || !line["dev"].is_object()) return;
     for (const auto& [name, value] : line["dev"].items()) {
-      auto curve =
-          std::find_if(dev.begin(), dev.end(), [&](const auto& known) { return known.first == name; });
+      auto curve = std::find_if(dev.begin(), dev.end(),
+                                [&name = name](const auto& known) { return known.first == name; });
       if (curve == dev.end()) curve = dev.insert(dev.end(), {name, {}});
       add(curve->second, line["dev"], name, step);
     }
