@@ -150,7 +150,8 @@ TEST_CASE("optimizer: every rule equals its formula in double, over eight steps"
       }
       CHECK(optimizer.steps() == 8);
       for (const auto& [p, reference] : references) {
-        CAPTURE(p->path);
+        const std::string& path = p->path;
+        CAPTURE(path);
         CHECK(furthest(as_doubles(*p), reference.w) < kTolerance);
       }
     }

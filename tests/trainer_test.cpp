@@ -142,10 +142,10 @@ Files undisturbed(const Run& run) {
 
 void check_same(const Files& a, const Files& b) {
   CHECK(a.size() == b.size());
-  for (const auto& [name, content] : a) {
-    CAPTURE(name);
-    REQUIRE(b.contains(name));
-    CHECK((content == b.at(name)));
+  for (const auto& file : a) {
+    CAPTURE(file.first);
+    REQUIRE(b.contains(file.first));
+    CHECK((file.second == b.at(file.first)));
   }
 }
 
@@ -413,7 +413,8 @@ TEST_CASE("trainer: NaN or Inf is reported in its step, with the op, and nothing
   const Files expected = undisturbed(run);
   for (const Case& c : cases)
     for (const int threads : {1, 4})
-      for (const auto& [bad_step, bad_shard] : {std::pair{0, 0}, {6, 1}, {11, 2}}) {
+      for (const auto& bad_place : {std::pair{0, 0}, {6, 1}, {11, 2}}) {
+        const int bad_step = bad_place.first, bad_shard = bad_place.second;
         CAPTURE(c.op);
         CAPTURE(bad_step);
         const TempDir folder;
