@@ -38,12 +38,13 @@ void CpuBackend::update(const UpdateStep& step, Tensor w, Tensor state1, Tensor 
 void CpuBackend::update_rows(const UpdateStep& step, Tensor w, Tensor state1, Tensor state2, Ids rows,
                              Tensor g) {
   const int64_t cols = w.cols();
+  const auto row_of = [](Tensor state, int64_t at) { return state.empty() ? nullptr : state.data + at; };
   std::visit(
       [&](const auto& s) {
         if (cols == 1) return update_numbers(s, rows, w.data, state1.data, state2.data, g.data);
         for (size_t i = 0; i < rows.size(); ++i) {
           const int64_t at = rows[i] * cols;
-          update_span(s, cols, w.data + at, state1.data + at, state2.data + at,
+          update_span(s, cols, w.data + at, row_of(state1, at), row_of(state2, at),
                       g.data + static_cast<int64_t>(i) * cols);
         }
       },
