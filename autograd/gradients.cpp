@@ -1,6 +1,7 @@
 #include "autograd/gradients.h"
 
 #include <algorithm>
+#include <bit>
 #include <cmath>
 
 #include "core/backend.h"
@@ -55,62 +56,71 @@ void Gradients::merge(std::span<const Gradients> parts, const Workers& workers) 
     if (p.table) merge_rows(parts, static_cast<size_t>(p.index), workers);
 }
 
-// The ids are cut into ranges; each range is merged by one thread, the lists always in the same order, into a
-// place of its own that is large enough for the case that no row occurs twice.
+// The ids are cut into ranges, each merged by one thread: the rows that occur are marked in a bitmap, the
+// marks are counted, and the lists are added in order to the places that the counts give.
 void Gradients::merge_rows(std::span<const Gradients> parts, size_t table, const Workers& workers) {
   std::vector<RowGrad> lists;
   for (const Gradients& part : parts)
     lists.insert(lists.end(), part.rows_[table].begin(), part.rows_[table].end());
   if (lists.empty()) return;
-  constexpr size_t kMostLists = 256;
-  check(lists.size() <= kMostLists, "gradients: more than ", kMostLists, " look-ups of \"",
-        parameters_->all()[table].path, "\" in one step");
 
   const Parameter& parameter = parameters_->all()[table];
   Backend& backend = parameters_->backend();
-  constexpr size_t kRanges = 64;
-  const int64_t width = (parameter.shape.rows() + kRanges - 1) / kRanges, cols = parameter.shape.cols();
-  std::vector<std::array<size_t, kRanges + 1>> cuts(lists.size());  // where each range begins in each list
-  std::array<int64_t, kRanges + 1> starts{};                        // and in the result
-  for (size_t l = 0; l < lists.size(); ++l)
-    for (size_t range = 0; range <= kRanges; ++range) {
-      const Ids& rows = lists[l].rows;
-      const auto first = std::lower_bound(rows.begin(), rows.end(), static_cast<int64_t>(range) * width);
-      cuts[l][range] = static_cast<size_t>(first - rows.begin());
-      starts[range] += first - rows.begin();
+  constexpr int64_t kRanges = 64, kBits = 64;
+  const int64_t words =
+      (parameter.shape.rows() + kRanges * kBits - 1) / (kRanges * kBits);  // of a range's bitmap
+  const int64_t cols = parameter.shape.cols();
+  const auto part_of = [&](const RowGrad& list, int64_t range) {  // positions of the list's rows in the range
+    const auto place = [&](int64_t row) { return std::lower_bound(list.rows.begin(), list.rows.end(), row); };
+    const auto first = place(range * words * kBits), last = place((range + 1) * words * kBits);
+    return std::pair(first - list.rows.begin(), last - list.rows.begin());
+  };
+  std::array<int64_t, kRanges + 1> starts{};  // of the ranges' places, large enough if no row occurs twice
+  for (int64_t range = 0; range < kRanges; ++range) {
+    int64_t most = 0;
+    for (const RowGrad& list : lists) {
+      const auto [first, last] = part_of(list, range);
+      most += last - first;
     }
+    starts[static_cast<size_t>(range) + 1] = starts[static_cast<size_t>(range)] + most;
+  }
 
+  const std::span<uint64_t> all_marks = arena_.array<uint64_t>(kRanges * words);
+  const std::span<int32_t> all_ranks = arena_.array<int32_t>(kRanges * words);  // marks before each word
   const std::span<int32_t> rows = arena_.array<int32_t>(starts[kRanges]);
   const Tensor values = arena_.tensor({starts[kRanges], cols});
   std::vector<RowGrad>& merged = rows_[table];
   merged.resize(kRanges);
-  workers.each(kRanges, [&](int64_t piece) {
-    const auto range = static_cast<size_t>(piece);
-    std::array<size_t, kMostLists> next;
-    for (size_t l = 0; l < lists.size(); ++l) next[l] = cuts[l][range];
-    int64_t to = starts[range];
-    for (;; ++to) {
-      int32_t row = INT32_MAX;
-      for (size_t l = 0; l < lists.size(); ++l)
-        if (next[l] < cuts[l][range + 1]) row = std::min(row, lists[l].rows[next[l]]);
-      if (row == INT32_MAX) break;
-      rows[static_cast<size_t>(to)] = row;
-      bool first = true;
-      for (size_t l = 0; l < lists.size(); ++l) {
-        if (next[l] == cuts[l][range + 1] || lists[l].rows[next[l]] != row) continue;
-        const auto from = static_cast<int64_t>(next[l]++);
-        if (cols == 1)
-          values.data[to] = lists[l].values.data[from] + (first ? real(0) : values.data[to]);
-        else if (first)
-          backend.copy(lists[l].values.slice(from, 1), values.slice(to, 1));
-        else
-          backend.axpy(1, lists[l].values.slice(from, 1), values.slice(to, 1));
-        first = false;
+  workers.each(kRanges, [&](int64_t range) {
+    const int64_t first_row = range * words * kBits, start = starts[static_cast<size_t>(range)];
+    uint64_t* marks = all_marks.data() + range * words;
+    int32_t* ranks = all_ranks.data() + range * words;
+    std::fill_n(marks, words, uint64_t{0});
+    for (const RowGrad& list : lists)
+      for (auto [i, last] = part_of(list, range); i < last; ++i) {
+        const int64_t bit = list.rows[static_cast<size_t>(i)] - first_row;
+        marks[bit / kBits] |= uint64_t{1} << (bit % kBits);
       }
+    int32_t count = 0;
+    for (int64_t word = 0; word < words; ++word) {
+      ranks[word] = count;
+      for (uint64_t left = marks[word]; left; left &= left - 1)
+        rows[static_cast<size_t>(start + count++)] =
+            static_cast<int32_t>(first_row + word * kBits + std::countr_zero(left));
     }
-    const int64_t count = to - starts[range];
-    merged[range] = {rows.subspan(static_cast<size_t>(starts[range]), static_cast<size_t>(count)),
-                     values.slice(starts[range], count)};
+    merged[static_cast<size_t>(range)] = {
+        rows.subspan(static_cast<size_t>(start), static_cast<size_t>(count)), values.slice(start, count)};
+    backend.zero(values.slice(start, count));
+    for (const RowGrad& list : lists)
+      for (auto [i, last] = part_of(list, range); i < last; ++i) {
+        const int64_t bit = list.rows[static_cast<size_t>(i)] - first_row, word = bit / kBits;
+        const uint64_t below = marks[word] & ((uint64_t{1} << (bit % kBits)) - 1);
+        const int64_t to = start + ranks[word] + std::popcount(below);
+        if (cols == 1)
+          values.data[to] += list.values.data[i];
+        else
+          backend.axpy(1, list.values.slice(i, 1), values.slice(to, 1));
+      }
   });
   std::erase_if(merged, [](const RowGrad& grad) { return grad.rows.empty(); });
 }

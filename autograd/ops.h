@@ -52,15 +52,15 @@ Var slice_columns(Var x, int64_t begin,
                   int64_t count);  // y = x[:, begin … begin+count)      [R,C] → [R,count]
 Var reshape(Var x, Shape shape);   // the same numbers in another shape
 
-// ---- look-ups; the index comes from Tape::index. Spans of ids (indices, segments) are kept until the last
-// backward.
+// ---- look-ups; the index of a table comes from Tape::index. Spans of ids (indices, segments) are kept until
+// the last backward.
 
 // y[j] = table[ids[j]]      [V,D] → [m,D]
 Var rows(Tape& tape, const Parameter& table, const RowIndex& index);
 // y[i] = Σ_j w[j] · table[ids[j]] over segment i. `bag` without weights: w = 1.      [V,D], [m] → [n,D]
 Var bag(Tape& tape, const Parameter& table, const RowIndex& index, const Segments& segments);
 Var bag(const Parameter& table, const RowIndex& index, const Segments& segments, Var w);
-Var gather(Var x, const RowIndex& index);  // y[j] = x[ids[j]]          [R,C] → [m,C]
+Var gather(Var x, Ids ids);  // y[j] = x[ids[j]]; ids of the host          [R,C] → [m,C]
 
 // ---- segments and softmax
 

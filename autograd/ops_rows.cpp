@@ -79,15 +79,13 @@ Var bag(const Parameter& table, const RowIndex& index, const Segments& segments,
   return bag_of(*w.tape, table, index, segments, &w);
 }
 
-Var gather(Var x, const RowIndex& index) {
-  check_ids("gather", index.ids, x.rows());
-  const Tensor y = x.tape->alloc({static_cast<int64_t>(index.ids.size()), x.cols()});
-  x.backend().gather(x.value(), index.ids, y);
-  return x.tape->record("gather", y, {x}, [x, index](Tensor dy) {
-    const Tensor sums = x.tape->scratch({static_cast<int64_t>(index.rows.size()), x.cols()});
-    x.backend().zero(sums);
-    x.backend().sum_groups(dy, index, sums);
-    x.backend().scatter_add(sums, index.rows, x.grad());
+Var gather(Var x, Ids ids) {
+  check_ids("gather", ids, x.rows());
+  const Ids kept = x.tape->upload(ids);
+  const Tensor y = x.tape->alloc({static_cast<int64_t>(ids.size()), x.cols()});
+  x.backend().gather(x.value(), kept, y);
+  return x.tape->record("gather", y, {x}, [x, kept](Tensor dy) {
+    x.backend().scatter_add(dy, kept, x.grad());  // dx[ids[j]] += dy[j]
   });
 }
 

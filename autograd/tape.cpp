@@ -1,6 +1,7 @@
 #include "autograd/tape.h"
 
 #include <cmath>
+#include <utility>
 
 #include "core/backend.h"
 
@@ -51,9 +52,11 @@ Var Tape::constant(Shape shape, std::span<const real> host) {
 
 Tensor Tape::grad(int32_t index) {
   Record& record = records_[static_cast<size_t>(index)];
-  record.reached = true;
+  const bool first = !std::exchange(record.reached, true);
   if (record.parameter) return sink_->dense(*record.parameter);
-  return {grads_.data + record.grad_offset, record.value.shape, &backend()};
+  const Tensor grad{grads_.data + record.grad_offset, record.value.shape, &backend()};
+  if (first) backend().zero(grad);
+  return grad;
 }
 
 void Tape::backward(Var loss, Gradients& into, real scale) {
@@ -64,7 +67,6 @@ void Tape::backward(Var loss, Gradients& into, real scale) {
   temporary_.reset();
   sink_ = &into;
   grads_ = temporary_.tensor({grad_size_});
-  backend().zero(grads_);
   for (Record& record : records_) record.reached = false;
   const Tensor seed = loss.grad();
   backend().affine(0, scale, seed, seed);

@@ -112,7 +112,7 @@ class Tape {
     const Parameter* parameter = nullptr;  // of a leaf
     int64_t grad_offset = 0;               // in the gradient block
     bool needs_grad = false;
-    bool reached = false;  // some closure, or the loss, asked for its gradient
+    bool reached = false;  // some closure, or the loss, asked for its gradient, which was zeroed then
   };
   Var append(Record record);
   const Record& at(const Var& v) const;

@@ -54,9 +54,11 @@ class Backend {
 
   // ---- look-ups
   virtual void gather(Tensor table, Ids ids, Tensor y) = 0;  // y[j] = table[ids[j]]
-  // y[i] += Σ_k x[order[k]] over starts[i] ≤ k < starts[i+1]: the gradient of gather, one row per distinct id
+  // y[i] += Σ_k x[order[k]] over starts[i] ≤ k < starts[i+1]: one row per distinct id, the gradient
+  // of a table that is read by rows
   virtual void sum_groups(Tensor x, const RowIndex& index, Tensor y) = 0;
-  virtual void scatter_add(Tensor x, Ids rows, Tensor y) = 0;  // y[rows[i]] += x[i], rows distinct
+  // y[rows[i]] += x[i], for i ascending: the gradient of gather
+  virtual void scatter_add(Tensor x, Ids rows, Tensor y) = 0;
 
   // Bag of rows: y[i] = Σ_j w[j] · table[ids[j]] over the positions j of segment i; w empty: 1. `owner[j]` is
   // j's segment, or −1.

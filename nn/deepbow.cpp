@@ -85,14 +85,13 @@ void DeepBow::places(Side side, const Bag& bag, std::vector<int32_t>& out) const
 
 Var DeepBow::query_weights(Tape& tape, const TermBatch& terms) const {
   Var logits = rows(tape, query_term_, tape.index(terms.ids));
-  if (config_.query_places) logits = logits + gather(tape.leaf(query_place_), tape.index(terms.places));
+  if (config_.query_places) logits = logits + gather(tape.leaf(query_place_), terms.places);
   return softmax(logits, terms.texts);
 }
 
 Var DeepBow::product_weights(Tape& tape, const TermBatch& terms) const {
   const Var weights = softplus(rows(tape, product_term_, tape.index(terms.ids)));
-  return config_.product_places ? weights * exp(gather(tape.leaf(product_place_), tape.index(terms.places)))
-                                : weights;
+  return config_.product_places ? weights * exp(gather(tape.leaf(product_place_), terms.places)) : weights;
 }
 
 }  // namespace steelyard

@@ -307,8 +307,7 @@ struct MatchWeights {
 
 MatchWeights weigh(const BagModel& model, Tape& tape, const PairBatch& batch) {
   const Var query = model.query_weights(tape, batch.query);
-  return {gather(query, tape.index(batch.positions)), model.product_weights(tape, batch.product),
-          batch.product.texts};
+  return {gather(query, batch.positions), model.product_weights(tape, batch.product), batch.product.texts};
 }
 
 }  // namespace

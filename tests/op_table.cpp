@@ -205,7 +205,7 @@ void add_look_ups(Table& table) {
                      .by_row = ByRow{.segments = true}});
     table.push_back({.name = text("gather, width ", width),
                      .inputs = {{9, width}},
-                     .f = [](const Operands& x) { return gather(x[0], x.index()); },
+                     .f = [](const Operands& x) { return gather(x[0], x.index().ids); },
                      .ids = repeated,
                      .by_row = ByRow{.ids = true}});
   }
@@ -227,7 +227,7 @@ void add_look_ups(Table& table) {
                    .f = [](const Operands& x) { return bag(*x.tables[0], x.index(), x.segments, x[0]); },
                    .tables = {{9, 5}}});
   table.push_back({.name = "gather, none", .inputs = {{4, 5}}, .f = [](const Operands& x) {
-                     return gather(x[0], x.index());
+                     return gather(x[0], x.index().ids);
                    }});
 }
 

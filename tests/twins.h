@@ -58,7 +58,7 @@ inline Var softmax_twin(Var x, const Segments& segments) {
   std::vector<real> empty;
   for (size_t i = 0; i < segments.begins.size(); ++i) empty.push_back(segments.begins[i] == segments.ends[i]);
   const Var sums = segment_sum(e, segments) + tape.constant({segments.size(), 1}, empty);
-  const Var p = e / gather(sums, tape.index(owner)) * tape.constant({x.size(), 1}, inside);
+  const Var p = e / gather(sums, owner) * tape.constant({x.size(), 1}, inside);
   return reshape(p, x.shape());
 }
 
