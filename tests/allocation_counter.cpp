@@ -32,7 +32,8 @@ int64_t allocated_bytes() { return bytes.load(std::memory_order_relaxed); }
 
 }  // namespace steelyard::test
 
-// The other forms of new and delete call these, by the standard's default definitions.
+// The array forms call these, by the standard's default definitions. The nothrow forms are replaced too: a sanitizer
+// brings its own, whose memory must not reach our delete.
 void* operator new(size_t size) { return allocate_or_throw(size, 1); }
 void* operator new(size_t size, std::align_val_t align) {
   return allocate_or_throw(size, static_cast<size_t>(align));
@@ -41,3 +42,7 @@ void operator delete(void* memory) noexcept { std::free(memory); }
 void operator delete(void* memory, size_t) noexcept { std::free(memory); }
 void operator delete(void* memory, std::align_val_t) noexcept { std::free(memory); }
 void operator delete(void* memory, size_t, std::align_val_t) noexcept { std::free(memory); }
+void* operator new(size_t size, const std::nothrow_t&) noexcept { return allocate(size, 1); }
+void* operator new[](size_t size, const std::nothrow_t&) noexcept { return allocate(size, 1); }
+void operator delete(void* memory, const std::nothrow_t&) noexcept { std::free(memory); }
+void operator delete[](void* memory, const std::nothrow_t&) noexcept { std::free(memory); }

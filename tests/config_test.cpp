@@ -85,7 +85,7 @@ double random_double(std::mt19937& random) {
 
 }  // namespace
 
-TEST_CASE("config: a file is read; what it does not name keeps its value") {
+TEST_CASE("config: a file is read, what it does not name keeps its value") {
   TempDir folder;
   test::write_file(folder / "a.toml",
                    "# a comment\r\nstem = false\r\ncolumns = [\"a\", 'b']\ntrainer.epochs = 7\n"

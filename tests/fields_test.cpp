@@ -239,7 +239,7 @@ TEST_CASE("fields: differences") {
       Fault::bug, [&] { differences(a, other); }, "different types");
 }
 
-TEST_CASE("fields: JSON of an older model keeps the other options; anything strange is refused") {
+TEST_CASE("fields: JSON of an older model keeps the other options, anything strange is refused") {
   Settings settings;
   settings.seed = 4;
   from_json(settings, R"({"trainer":{"epochs":7}})");

@@ -103,7 +103,7 @@ TEST_CASE("the format follows the name, or else the first byte") {
   for (const char* name : {"x.jsonl.gz", "stdin"}) CHECK(rows_of(name, gzip(json)) == Lines{"1:2|1|-"});
 }
 
-TEST_CASE("files: read from disk; absent ones, folders and empty ones are refused") {
+TEST_CASE("files: read from disk, absent ones, folders and empty ones are refused") {
   const test::TempDir folder;
   const std::string path = (folder / "t.tsv.gz").string();
   test::write_file(path, gzip("a\tb\n1\t2\n"));
@@ -169,7 +169,7 @@ TEST_CASE("malformed rows: the error names the byte") {
   refused("t.jsonl", "{\"a\": {},\"b\":2}\n", "t.jsonl:1:7: a: an object; expected a string");
 }
 
-TEST_CASE("gzip: several members are one file; a cut, damage or another tail is refused") {
+TEST_CASE("gzip: several members are one file, a cut, damage or another tail is refused") {
   const std::string head = gzip("a\tb\n1\t"), tail = gzip("2\n3\t4\n");
   CHECK(rows_of("t.tsv.gz", head + tail) == Lines{"2:2|1|-", "3:4|3|-"});
   CHECK(rows_of("t.tsv.gz", head + gzip("") + tail, kTwo, 1) == Lines{"2:2|1|-", "3:4|3|-"});

@@ -147,7 +147,7 @@ TEST_CASE("tensor file: what is written is read") {
       Fault::input, [&] { file.at("W").values<double>(); }, "array \"W\" is F32; expected F64");
 }
 
-TEST_CASE("tensor file: equal input gives equal bytes; nothing at all is a file too") {
+TEST_CASE("tensor file: equal input gives equal bytes, nothing at all is a file too") {
   const Sample sample;
   CHECK(sample.written() == sample.written());
   CHECK(sample.written().size() % 64 != 0);

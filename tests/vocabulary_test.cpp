@@ -94,7 +94,7 @@ TEST_CASE("vocabulary: options switch kinds off, characters are code points") {
         std::vector<std::string>{"水", "+水éé+", "é", "+ééà+", "éàü", "*éà*", "*àü*", "+éàü+"});
 }
 
-TEST_CASE("vocabulary: runs know where words begin and end; a term knows its first and its last word") {
+TEST_CASE("vocabulary: runs know where words begin and end, a term knows its first and its last word") {
   Terms terms;
   build({}, {.word_ngrams = 2, .subword_min = 2, .subword_max = 3, .across = 0})
       .terms(tokenize("é on é"), terms);

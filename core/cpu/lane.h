@@ -73,4 +73,10 @@ double sum_lanes(int64_t n, F&& f) {
   return sums.sum();
 }
 
+// Rows of a large table come from far away: asking for one this many look-ups ahead hides most of the way.
+constexpr size_t kAhead = 16;
+inline void prefetch_row(const real* row, int64_t cols) {
+  for (int64_t c = 0; c < cols; c += 64 / static_cast<int64_t>(sizeof(real))) __builtin_prefetch(row + c);
+}
+
 }  // namespace steelyard

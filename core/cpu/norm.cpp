@@ -11,14 +11,15 @@ void CpuBackend::layer_norm(Tensor x, Tensor gain, Tensor bias, real epsilon, Te
     real* to = y.data + r * cols;
     const double n = static_cast<double>(cols);
     const double m = sum_lanes(cols, [&](auto i) { return i.load(from); }) / n;
-    double squares = 0;  // of the deviations: a second pass, since E x² − (E x)² cancels
-    for (int64_t c = 0; c < cols; ++c) squares += (from[c] - m) * (from[c] - m);
-    mean.data[r] = static_cast<real>(m);
-    inverse.data[r] = static_cast<real>(1 / std::sqrt(squares / n + static_cast<double>(epsilon)));
-    const real centre = mean.data[r], scale = inverse.data[r];
-    for_lanes(cols, [&](auto i) {
-      i.store(to, Lane((i.load(from) - centre) * scale * i.load(gain.data) + i.load(bias.data)));
-    });
+    const auto centre = static_cast<real>(m);
+    // The deviations first, and then their squares: E x² − (E x)² would cancel.
+    for_lanes(cols, [&](auto i) { i.store(to, Lane(i.load(from) - centre)); });
+    const double squares = sum_lanes(cols, [&](auto i) { return Lane(i.load(to).square()); });
+    const auto scale = static_cast<real>(1 / std::sqrt(squares / n + static_cast<double>(epsilon)));
+    for_lanes(cols,
+              [&](auto i) { i.store(to, Lane(i.load(to) * scale * i.load(gain.data) + i.load(bias.data))); });
+    mean.data[r] = centre;
+    inverse.data[r] = scale;
   }
 }
 

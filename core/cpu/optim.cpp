@@ -54,6 +54,10 @@ void CpuBackend::update_rows(const UpdateStep& step, Tensor w, Tensor state1, Te
 void CpuBackend::row_adagrad(const AdagradStep& step, Tensor w, Tensor sum, Ids rows, Tensor g) {
   const int64_t cols = w.cols();
   for (size_t i = 0; i < rows.size(); ++i) {
+    if (i + kAhead < rows.size()) {
+      prefetch_row(w.data + rows[i + kAhead] * cols, cols);
+      prefetch_row(sum.data + rows[i + kAhead], 1);
+    }
     const real* gradient = g.data + static_cast<int64_t>(i) * cols;
     real* weights = w.data + rows[i] * cols;
     real& state = sum.data[rows[i]];

@@ -93,8 +93,10 @@ void CpuBackend::copy_columns(Tensor x, int64_t from, Tensor y, int64_t to, int6
 
 void CpuBackend::gather(Tensor table, Ids ids, Tensor y) {
   by_width(table.cols(), [&](auto width) {
-    for (size_t j = 0; j < ids.size(); ++j)
+    for (size_t j = 0; j < ids.size(); ++j) {
+      if (j + kAhead < ids.size()) prefetch_row(table.data + ids[j + kAhead] * width.cols, width.cols);
       width.copy(table.data + ids[j] * width.cols, y.data + static_cast<int64_t>(j) * width.cols);
+    }
   });
 }
 
@@ -119,8 +121,11 @@ void CpuBackend::bag(Tensor table, Ids ids, Tensor w, const Segments& segments, 
   by_width(table.cols(), [&](auto width) {
     real* to = y.data;
     for (size_t s = 0; s < segments.begins.size(); ++s, to += width.cols)
-      for (int64_t j = segments.begins[s]; j < segments.ends[s]; ++j)
+      for (int64_t j = segments.begins[s]; j < segments.ends[s]; ++j) {
+        if (at(j) + kAhead < ids.size())
+          prefetch_row(table.data + ids[at(j) + kAhead] * width.cols, width.cols);
         width.add_scaled(w.empty() ? 1 : w.data[j], table.data + ids[at(j)] * width.cols, to);
+      }
   });
 }
 
