@@ -49,8 +49,10 @@ void Gradients::merge(std::span<const Gradients> parts, const Workers& workers) 
     const auto part_of = [&](const Gradients& g) {
       return Tensor{g.dense().data + begin, {end - begin}, &backend};
     };
-    backend.zero(part_of(*this));
-    for (const Gradients& part : parts) backend.axpy(1, part_of(part), part_of(*this));
+    const Tensor total = part_of(*this);
+    if (parts.empty()) return backend.zero(total);
+    backend.copy(part_of(parts[0]), total);
+    for (const Gradients& part : parts.subspan(1)) backend.axpy(1, part_of(part), total);
   });
   for (const Parameter& p : parameters_->all())
     if (p.table) merge_rows(parts, static_cast<size_t>(p.index), workers);

@@ -467,6 +467,7 @@ void serve(const fs::path& folder, const std::string& data) {
   const std::map<std::string, std::function<Iteration()>> makers = {
       {"tape", tape},
       {"mlp", [] { return mlp_step(256, 256); }},
+      {"mlp_small", [] { return mlp_step(128, 64); }},
       {"lstm", [] { return lstm_step(256, 20, 64); }},
       {"lstm_wide", [] { return lstm_step(64, 50, 128); }},
       {"embedding", embedding},

@@ -117,6 +117,7 @@ class Speed:
 
     def engine(self):
         self.versus_torch("1-element ops, recorded and replayed", "tape", {"eager": chain()}, 20, 100, threads=(1,))
+        self.versus_torch("MLP 128×64, 3 layers, forward and backward", "mlp_small", {"eager": mlp(128, 64)}, 1.2, 2)
         self.versus_torch("MLP 256×256, 3 layers, forward and backward", "mlp", {"eager": mlp(256, 256)}, 1.2, 2)
         for bench, sizes in (("lstm", (256, 20, 64)), ("lstm_wide", (64, 50, 128))):
             name = "LSTM of single ops, B {} T {} H {}".format(*sizes)
