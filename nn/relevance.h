@@ -17,11 +17,11 @@
 #include "autograd/objective.h"
 #include "core/backend.h"
 #include "core/parallel.h"
-#include "data/row_cache.h"
 #include "data/tokenizer.h"
 #include "data/vocabulary.h"
 #include "nn/bm25.h"
 #include "nn/deepbow.h"
+#include "nn/pairs.h"
 
 namespace steelyard {
 
@@ -61,21 +61,6 @@ struct RelevanceConfig {
     f("bm25", bm25, "weights of terms by formula");
   }
   void validate() const;
-};
-
-// Pairs encoded once. A match is a term of the query that the product has too: of a product, training needs
-// no more.
-struct PairRows {
-  Ragged<int32_t> query_terms;    // ids
-  Ragged<int32_t> query_places;   // places_per_term(query) per term
-  Ragged<int32_t> matches;        // positions among the query's terms, ascending
-  Ragged<int32_t> match_places;   // places_per_term(product) per match
-  std::span<const float> labels;  // 0 … 1
-  std::span<const float> grades;  // as in the file
-  Ragged<int32_t> groups;         // one number per row
-
-  explicit PairRows(const RowCache& cache);
-  int64_t size() const { return query_terms.size(); }
 };
 
 int32_t group_number(std::string_view group);  // equal texts, equal numbers; a hash of 31 bits
@@ -119,7 +104,8 @@ class Relevance {
   Objective objective(Tape& tape, const PairRows& pairs, std::span<const int64_t> rows) const;
   // The scores of all pairs, to the bit those of `score(encode(query), encode(product))`.
   std::vector<double> score_rows(const PairRows& pairs, const Workers& workers) const;
-  // auc, spearman, … of scores in the order of the rows; NaN where the data do not define one.
+  static constexpr const char* kMetrics[] = {"spearman", "auc", "pr_auc", "ndcg10", "logloss", "rmse", "ece"};
+  // The metrics of scores in the order of the rows; NaN where the data do not define one.
   std::vector<std::pair<std::string, double>> metrics(std::span<const double> scores,
                                                       std::span<const float> grades,
                                                       const Ragged<int32_t>& groups) const;

@@ -16,6 +16,15 @@ int main(int argc, char** argv) {
   try {
     if (!__builtin_cpu_supports("avx2") || !__builtin_cpu_supports("fma"))
       fail(Fault::usage, "this processor lacks AVX2 or FMA; build with -DSTEELYARD_ARCH=x86-64 for it");
+    if (argc > 1 && argv[1][0] != '-') {
+      std::string verbs;
+      bool known = false;
+      for (const CLI::App* verb : app.get_subcommands({})) {
+        verbs += " " + verb->get_name();
+        known = known || verb->get_name() == argv[1];
+      }
+      if (!known) fail(Fault::usage, "unknown verb \"", argv[1], "\"; expected one of", verbs);
+    }
     app.parse(argc, argv);
     return 0;
   } catch (const CLI::Success& e) {

@@ -1,5 +1,6 @@
 #include "tools/verbs.h"
 
+#include <algorithm>
 #include <charconv>
 #include <cmath>
 #include <cstdio>
@@ -48,6 +49,9 @@ void RunConfig::validate() const {
   trainer.validate();
   optimizer.validate();
   schedule.validate();
+  if (std::ranges::find(Relevance::kMetrics, trainer.criterion) == std::end(Relevance::kMetrics))
+    fail(Fault::usage, "trainer.criterion: unknown metric \"", trainer.criterion,
+         "\"; expected one of spearman, auc, pr_auc, ndcg10, logloss, rmse, ece");
   if (data.train.empty()) fail(Fault::usage, "data.train: empty; expected a table");
   if (data.bad_rows != "stop" && data.bad_rows != "skip")
     fail(Fault::usage, "data.bad_rows: \"", data.bad_rows, "\"; expected stop or skip");
