@@ -9,11 +9,9 @@
 // The formats, as strict as they can be without refusing what people really have:
 //   TSV    the first line is the header; a TAB parts two fields; there is no quoting
 //   CSV    RFC 4180: a field that begins with a quote ends with one and may hold commas, line breaks and
-//   doubled
-//          quotes. A quote inside an unquoted field stands for itself (5" pipe)
-//   JSONL  one object per line. A number keeps its text, true and false are 1 and 0, null is an empty cell. A
-//   key
-//          that appears twice is an error; an array or object is one only in a wanted column
+//          doubled quotes. A quote inside an unquoted field stands for itself (5" pipe)
+//   JSONL  one object per line. true and false are 1 and 0, null is an empty cell. A key that appears twice is an
+//          error; an array or object is one only in a wanted column
 // Everywhere: UTF-8, whose mark at the beginning is skipped; lines end with LF or CRLF, the last one may lack
 // its end.
 //

@@ -257,8 +257,8 @@ Vocabulary Vocabulary::load(std::span<const NamedArray> arrays, const Vocabulary
 }
 
 uint64_t Vocabulary::fingerprint() const {
-  const int64_t options[] = {config_.word_ngrams, config_.subword_min, config_.subword_max,
-                             config_.across,      config_.buckets,     documents_};
+  const int64_t options[] = {config_.word_ngrams, config_.subword_min, config_.subword_max, config_.across,
+                             config_.boundaries,  config_.buckets,     documents_};
   uint64_t hash = XXH3_64bits_withSeed(options, sizeof options, kSeed);
   const auto mix = [&](const auto& values) {
     hash = XXH3_64bits_withSeed(values.data(), values.size() * sizeof values[0], hash);

@@ -1,9 +1,8 @@
 // DeepBoW (Lin et al. 2024, arXiv 2407.09395), the lexical half: both sides are bags of their own words,
 // phrases and runs of characters, each with a learned weight.
 //
-//   w_Q(t) = softmax over the query's terms of   θ_t + β_place(t)        θ_t starts at log idf(t)
-//   w_P(t) = softplus(φ_t) · exp(γ_place(t))                              φ_t starts where the softplus is
-//   1
+//   w_Q(t) = softmax over the query's terms of  θ_t + β_place(t)      θ starts at log idf
+//   w_P(t) = softplus(φ_t) · exp(γ_place(t))                          φ starts where the softplus is 1
 //
 // The query's weights sum to one, so a score is an expectation of the product's weights over the query's
 // words. The *places* are few and shared by all terms; they say what the term itself cannot: of which kind it

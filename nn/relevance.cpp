@@ -32,6 +32,8 @@ Segments single(Tape& tape, int64_t n) {
 void ColumnsConfig::validate() const {
   for (const auto& [key, name] : {std::pair{"query", query}, {"product", product}, {"label", label}})
     if (name.empty()) fail(Fault::usage, "columns.", key, ": empty; expected the name of a column");
+  if (!std::isfinite(high - low))
+    fail(Fault::usage, "columns.high: ", high, " with low ", low, "; expected finite labels");
   if (!(low < high)) fail(Fault::usage, "columns.low: ", low, "; expected less than columns.high = ", high);
   if (!(positive > low && positive <= high))
     fail(Fault::usage, "columns.positive: ", positive, "; expected more than ", low, ", at most ", high);

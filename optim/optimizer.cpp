@@ -38,7 +38,8 @@ void OptimizerConfig::validate() const {
   check_rule("dense", dense, {"sgd", "adagrad", "adam"});
   check_rule("tables", tables, {"sgd", "adagrad", "adam", "row_adagrad"});
   const auto require = [](bool holds, const char* key, double value, const char* expected) {
-    if (!holds) fail(Fault::usage, "optimizer.", key, ": ", value, "; expected ", expected);
+    if (!holds || !std::isfinite(value))
+      fail(Fault::usage, "optimizer.", key, ": ", value, "; expected ", expected);
   };
   require(rate > 0, "rate", rate, "more than 0");
   require(table_rate >= 0, "table_rate", table_rate, "0 or more");

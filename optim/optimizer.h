@@ -1,14 +1,13 @@
 // The primal step: dense parameters and tables, each with a rule of its own.
 //
 //   sgd          w ← w − η g
-//   adagrad      s ← s + g²,  w ← w − η g / (√s + ε)                                    (Duchi, Hazan &
-//   Singer 2011) adam         means of g and g² with bias correction, decoupled weight decay         (Kingma
-//   & Ba 2015; AdamW: Loshchilov & Hutter 2019) row_adagrad  tables only: one s per row, s ← s + mean g²: a
-//   quarter of the memory traffic of adagrad at 64 columns
+//   adagrad      s ← s + g²,  w ← w − η g / (√s + ε)            (Duchi, Hazan & Singer 2011)
+//   adam         means of g and g², bias-corrected              (Kingma & Ba 2015)
+//                with decoupled weight decay                    (AdamW: Loshchilov & Hutter 2019)
+//   row_adagrad  tables only: one s per row, s ← s + mean g²
 //
-// A table's rule touches only the rows of the batch. For adam that makes it the lazy one: the moments of
-// other rows do not decay, the bias correction counts global steps, the weight decay reaches only rows that
-// are used.
+// A table's rule touches only the rows of the batch. For adam that makes it the lazy one: the moments of other
+// rows do not decay, the bias correction counts global steps, the weight decay reaches only rows that are used.
 #pragma once
 
 #include <string>

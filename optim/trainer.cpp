@@ -52,7 +52,7 @@ void TrainerConfig::validate() const {
   const auto require = [](bool holds, const char* key, double value, const char* expected) {
     if (!holds) fail(Fault::usage, "trainer.", key, ": ", value, "; expected ", expected);
   };
-  require(epochs >= 0, "epochs", static_cast<double>(epochs), "0 or more");
+  require(epochs >= 0 && epochs <= 1'000'000, "epochs", static_cast<double>(epochs), "0 … 1000000");
   require(batch >= 1, "batch", static_cast<double>(batch), "1 or more");
   require(shards >= 1 && shards <= 64, "shards", shards, "1 … 64");
   require(evaluate_every >= 0, "evaluate_every", static_cast<double>(evaluate_every), "0 or more");
@@ -279,6 +279,9 @@ bool Trainer::resume() {
   if (file.metadata("identity") != training_.identity)
     fail(Fault::usage, folder_.string(),
          ": the checkpoint belongs to another configuration or other data; expected a new folder");
+  if (at_.best_step > 0 && !std::filesystem::exists(folder_ / "model.safetensors"))
+    fail(Fault::input, (folder_ / "model.safetensors").string(),
+         ": missing; expected the best model of the run so far");
   parameters_.assign(file);
   optimizer_.assign(file, at_.step);
   if (at_.finished) return true;

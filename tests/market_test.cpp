@@ -89,7 +89,7 @@ TEST_CASE("no query is in two parts, no product twice under a query") {
     ++part;
   }
   CHECK(parts.size() == 2000);
-  for (const auto& [text, in] : parts) CHECK_MESSAGE(in.size() == 1, text);
+  for (const auto& part : parts) CHECK_MESSAGE(part.second.size() == 1, part.first);
 }
 
 TEST_CASE("relevance by hand") {

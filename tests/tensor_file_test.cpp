@@ -388,15 +388,16 @@ TEST_CASE("tensor file: opening allocates less than the file's size + 64 MiB, wh
                                R"("data_offsets":[0,9223372036854775800]}})")},
       {"a huge header", length_of(1ULL << 62) + "{}"},
   };
-  for (const auto& [name, bytes] : hostile) {
+  for (const auto& file : hostile) {
+    const std::string name = file.name;
     CAPTURE(name);
-    const Aligned aligned(bytes);
+    const Aligned aligned(file.bytes);
     const int64_t before = test::allocated_bytes();
     check_fails(
         Fault::input, [&] { TensorFile(aligned.bytes(), "memory"); }, "memory: ");
     const int64_t total = test::allocated_bytes() - before;
     CHECK(total > 0);
-    CHECK(total <= static_cast<int64_t>(bytes.size()) + (64 << 20));
+    CHECK(total <= static_cast<int64_t>(file.bytes.size()) + (64 << 20));
   }
 
   // And the normal case: memory for the header only, none for the data.

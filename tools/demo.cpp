@@ -14,6 +14,9 @@ namespace steelyard {
 
 namespace {
 
+// Says that the folder is a demonstration's: the next one may replace what this one made, and nothing else.
+constexpr const char* kMark = ".steelyard-demo";
+
 struct Trained {
   std::string name;
   Relevance model;
@@ -59,12 +62,14 @@ std::string rounded(double value) {
 
 void run_demo(const std::filesystem::path& out, bool quiet) {
   if (std::filesystem::exists(out) && !std::filesystem::is_empty(out)) {
-    if (!std::filesystem::exists(out / "market"))
+    if (!std::filesystem::exists(out / kMark))
       fail(Fault::usage, "--out ", out.string(),
            ": the folder is in use; expected a new or empty one, or one of an earlier demo");
     for (const char* made : {"market", "deepbow", "bm25", "report.html"})
       std::filesystem::remove_all(out / made);
   }
+  std::filesystem::create_directories(out);
+  write_atomically(out / kMark, "made by steelyard demo, which may replace what it made\n");
   const Market market = write_market(out / "market", {});
   RunConfig config;
   parse_config(kMarketDeepBow, "market_deepbow.toml", config);
@@ -162,7 +167,8 @@ void add_market(CLI::App& app) {
                "steelyard market --out shop");
   const auto o = std::make_shared<Options>();
   verb->add_option("--out", o->out, "new or empty folder")->required();
-  verb->add_option("--set", o->settings, "KEY=VALUE: change one option of the market (repeatable)");
+  verb->add_option("--set", o->settings, "KEY=VALUE: change one option of the market (repeatable)")
+      ->allow_extra_args(false);
   verb->add_flag("--quiet", o->quiet, "no progress; there is none yet");
   verb->callback([o] {
     MarketConfig config;

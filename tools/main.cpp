@@ -35,6 +35,10 @@ int main(int argc, char** argv) {
   } catch (const Error& e) {
     complain(e.what());
     return static_cast<int>(e.fault);
+  } catch (const std::filesystem::filesystem_error& e) {
+    complain(
+        text(e.path1().string(), ": ", e.code().message(), "; expected a path that can be used").c_str());
+    return static_cast<int>(Fault::usage);
   } catch (const std::bad_alloc&) {
     complain("out of memory");
     return static_cast<int>(Fault::resources);

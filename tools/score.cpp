@@ -19,7 +19,7 @@ std::shared_ptr<ServeOptions> add_options(CLI::App* verb, bool data_required) {
   verb->add_option("MODEL", o->model, "model file or run folder")->required();
   CLI::Option* data = verb->add_option("DATA", o->data, "table; -: stdin");
   if (data_required) data->required();
-  verb->add_option("--threads", o->threads, "threads; 0: one per core");
+  verb->add_option("--threads", o->threads, "threads; 0: one per core")->check(CLI::Range(0, kMostThreads));
   return o;
 }
 

@@ -4,6 +4,10 @@
 #include <csignal>
 #include <optional>
 
+#include <fcntl.h>
+#include <sys/file.h>
+#include <unistd.h>
+
 #include "core/file.h"
 #include "data/batches.h"
 #include "data/table.h"
@@ -53,7 +57,13 @@ void add_examples(const Relevance& model, const RunConfig& config, Report& repor
     if (list.size() > kEach) list.pop_back();
   };
   for (Row row; reader.next(row);) {
-    const double grade = row.number(2);
+    double grade = 0;
+    try {
+      grade = row.number(2, c.low, c.high);
+    } catch (const Error& error) {
+      reader.reject(error);
+      continue;
+    }
     model.encode(Side::query, row[0], query, workspace);
     model.encode(Side::product, row[1], product, workspace);
     const double label = (grade - c.low) / (c.high - c.low);
@@ -96,28 +106,39 @@ void check_folder(const std::filesystem::path& folder, RunConfig& config, bool r
   RunConfig before;
   read_config(config_path, before);
   for (const std::string& key : differences(before, config))
-    if (!key.starts_with("run.") && key != "bm25.mean_length")
+    if (!key.starts_with("run."))
       fail(Fault::usage, "--resume: ", key, " differs from ", config_path.string(),
            "; expected the run's own configuration");
 }
 
-// The run's folder, made if need be. Whoever fails before the first step leaves no new folder behind: after a
-// wrong path or a bad row, the same command can be tried again.
-class NewFolder {
+// The run's folder, made if need be and locked, so that no second run can work in it; the lock ends with the process.
+// Whoever fails before the first step leaves no new folder behind: after a wrong path or a bad row, the same command
+// can be tried again.
+class RunFolder {
  public:
-  explicit NewFolder(const std::filesystem::path& folder)
-      : folder_(folder), remove_(!std::filesystem::exists(folder) || std::filesystem::is_empty(folder)) {
+  explicit RunFolder(const std::filesystem::path& folder) : folder_(folder) {
+    const bool fresh = !std::filesystem::exists(folder) || std::filesystem::is_empty(folder);
     std::filesystem::create_directories(folder);
+    file_ = open(folder.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    if (file_ < 0 || flock(file_, LOCK_EX | LOCK_NB) != 0) {
+      if (file_ >= 0) close(file_);
+      fail(Fault::usage, "--out ", folder.string(),
+           ": another run is at work there; expected a folder of its own");
+    }
+    remove_ = fresh;
   }
-  ~NewFolder() {
+  ~RunFolder() {
     std::error_code ignored;
     if (remove_) std::filesystem::remove_all(folder_, ignored);
+    close(file_);
   }
+  RunFolder(const RunFolder&) = delete;
   void keep() { remove_ = false; }
 
  private:
   const std::filesystem::path folder_;
-  bool remove_;
+  int file_ = -1;
+  bool remove_ = false;
 };
 
 // What would be trained, without training or writing anything.
@@ -170,19 +191,20 @@ Outcome train_run(const RunConfig& wanted, const std::filesystem::path& folder, 
   config.validate();
   if (config.run.device == "gpu") gpu();  // says that there is none, until there is
   check_folder(folder, config, options.resume);
-  NewFolder new_folder(folder);
+  RunFolder run_folder(folder);
   for (const char* file : {"config.toml", "state.safetensors", "model.safetensors", "report.html"})
     remove_leftovers(folder / file);
   Progress progress(options.quiet, config.trainer.batch);
   if (options.resume) {
     if (const std::optional<Outcome> done = Trainer::finished_run(folder);
         done && std::filesystem::exists(folder / "report.html")) {
+      if (!std::filesystem::exists(folder / "model.safetensors"))
+        fail(Fault::input, (folder / "model.safetensors").string(),
+             ": missing from a finished run; expected the model");
       progress.message(text(folder.string(), ": finished at step ", done->steps, "; nothing to do"));
       return *done;
     }
   }
-  write_atomically(folder / "config.toml", dump_config(config));
-
   const Workers workers(config.run.threads);
   const std::string train_table = data_path(config, config.data.train);
   Corpus corpus = read_corpus(config, train_table, config.data.bad_rows);
@@ -208,7 +230,8 @@ Outcome train_run(const RunConfig& wanted, const std::filesystem::path& folder, 
       static_cast<size_t>(config.trainer.shards));  // reused, one per shard
   Training training;
   training.steps_per_epoch = plan.steps_per_epoch();
-  training.identity = text(to_json(model_config), " ", training_json, " ", train_cache.key());
+  training.identity = text(to_json(model_config), " ", training_json, " ", train_cache.key(), " ",
+                           dev_cache ? dev_cache->key() : std::string("no dev rows"));
   training.objective = [&](Tape& tape, int64_t step, int shard) {
     std::vector<int64_t>& of_shard = rows[static_cast<size_t>(shard)];
     plan.rows_of(step, shard, of_shard);
@@ -229,7 +252,10 @@ Outcome train_run(const RunConfig& wanted, const std::filesystem::path& folder, 
   };
   trainer.stop = &stop_wanted;
   if (options.resume && trainer.resume()) progress.message(text("resumed at step ", trainer.step()));
-  new_folder.keep();
+  RunConfig recorded = wanted;
+  recorded.run.data_dir = std::filesystem::absolute(wanted.run.data_dir).lexically_normal().string();
+  write_atomically(folder / "config.toml", dump_config(recorded));
+  run_folder.keep();
   const Outcome outcome = trainer.run();
   write_report(Relevance::open(folder), config, outcome, folder);
   std::filesystem::remove_all(cache);
@@ -250,8 +276,9 @@ void add_train(CLI::App& app) {
   verb->add_option("CONFIG", o->config, "TOML file")->required();
   verb->add_option("--out", o->out, "run folder, new or empty");
   verb->add_option("--data-dir", o->data_dir, "folder of the data files");
-  verb->add_option("--set", o->settings, "KEY=VALUE: change one option (repeatable)");
-  verb->add_option("--threads", o->threads, "threads; 0: one per core");
+  verb->add_option("--set", o->settings, "KEY=VALUE: change one option (repeatable)")
+      ->allow_extra_args(false);
+  verb->add_option("--threads", o->threads, "threads; 0: one per core")->check(CLI::Range(0, kMostThreads));
   verb->add_option("--device", o->device, "cpu or gpu");
   verb->add_flag("--resume", o->resume, "continue from the folder's checkpoint, bit for bit");
   verb->add_flag("--dry-run", o->dry_run, "print parameters, memory and the first batch in words, and stop");

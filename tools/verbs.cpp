@@ -7,6 +7,7 @@
 
 #include <nlohmann/json.hpp>
 
+#include "data/utf8.h"
 #include "tools/run_config.h"
 
 namespace steelyard {
@@ -57,7 +58,9 @@ void RunConfig::validate() const {
     fail(Fault::usage, "data.bad_rows: \"", data.bad_rows, "\"; expected stop or skip");
   if (run.device != "cpu" && run.device != "gpu")
     fail(Fault::usage, "run.device: \"", run.device, "\"; expected cpu or gpu");
-  if (run.threads < 0) fail(Fault::usage, "run.threads: ", run.threads, "; expected 0 or more");
+  if (run.threads < 0 || run.threads > kMostThreads)
+    fail(Fault::usage, "run.threads: ", run.threads, "; expected 0 … ", kMostThreads);
+  if (!valid_utf8(run.data_dir)) fail(Fault::usage, "run.data_dir: not UTF-8; expected a path that is");
 }
 
 }  // namespace steelyard

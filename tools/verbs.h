@@ -36,6 +36,8 @@ class Output {
   std::string buffer_;
 };
 
+constexpr int kMostThreads = 1024;
+
 std::string number(double value);  // shortest text that reads back to the same bits; "null" for NaN and Inf
 std::string json_text(std::string_view s);  // quoted and escaped
 
