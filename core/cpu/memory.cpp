@@ -16,8 +16,12 @@ void* CpuBackend::allocate(size_t bytes) {
 }
 
 void CpuBackend::deallocate(void* data) { std::free(data); }
-void CpuBackend::upload(const void* host, void* device, size_t bytes) { std::memcpy(device, host, bytes); }
-void CpuBackend::download(const void* device, void* host, size_t bytes) { std::memcpy(host, device, bytes); }
+void CpuBackend::upload(const void* host, void* device, size_t bytes) {
+  if (bytes > 0) std::memcpy(device, host, bytes);  // null is no address, even of nothing
+}
+void CpuBackend::download(const void* device, void* host, size_t bytes) {
+  if (bytes > 0) std::memcpy(host, device, bytes);
+}
 void CpuBackend::zero(Tensor x) { std::fill_n(x.data, x.size(), real(0)); }
 void CpuBackend::copy(Tensor from, Tensor to) { std::copy_n(from.data, from.size(), to.data); }
 
