@@ -1,4 +1,4 @@
-// A training set encoded once and mapped into memory ever after: texts as ragged columns of ids, numbers as
+// A training set encoded once per run and mapped into memory: texts as ragged columns of ids, numbers as
 // columns of floats, one entry per row. Training reads row i in any order at the price of a page that the
 // system keeps.
 //
