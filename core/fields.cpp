@@ -8,6 +8,8 @@
 
 #include <nlohmann/json.hpp>
 
+#include "core/text.h"
+
 namespace steelyard {
 
 namespace {
@@ -34,21 +36,6 @@ std::string to_text(double value) {
   std::string digits(buffer, std::to_chars(buffer, buffer + sizeof buffer, value).ptr);
   const bool whole = digits.find_first_of(".einf") == digits.npos;
   return whole ? digits + ".0" : digits;
-}
-
-// The number of insertions, deletions and replacements of letters that turn one text into the other.
-size_t edit_distance(std::string_view a, std::string_view b) {
-  std::vector<size_t> row(b.size() + 1);
-  for (size_t j = 0; j <= b.size(); j++) row[j] = j;
-  for (size_t i = 1; i <= a.size(); i++) {
-    size_t diagonal = std::exchange(row[0], i);
-    for (size_t j = 1; j <= b.size(); j++) {
-      const size_t replaced = diagonal + (a[i - 1] != b[j - 1]);
-      diagonal = row[j];
-      row[j] = std::min({row[j] + 1, row[j - 1] + 1, replaced});
-    }
-  }
-  return row.back();
 }
 
 std::string_view last_name(std::string_view key) { return key.substr(key.rfind('.') + 1); }
@@ -122,36 +109,6 @@ void Field::set(const FieldValue& value) const {
                 refuse();
             }};
   std::visit(assign, target, value);
-}
-
-void Field::set_text(std::string_view text) const {
-  const auto number = [&](auto n) {
-    const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), n);
-    if (error == std::errc::result_out_of_range)
-      fail(Fault::usage, key, ": got ", shown(text), ", expected ", expected(), " within range");
-    if (error != std::errc() || end != text.data() + text.size())
-      fail(Fault::usage, key, ": got ", shown(text), ", expected ", expected());
-    return n;
-  };
-  const auto from_text = Match{[&](const bool*) {
-                                 if (text != "true" && text != "false")
-                                   fail(Fault::usage, key, ": got ", shown(text), ", expected true or false");
-                                 return FieldValue(text == "true");
-                               },
-                               [&](const int*) { return FieldValue(number(int64_t{})); },
-                               [&](const int64_t*) { return FieldValue(number(int64_t{})); },
-                               [&](const double*) { return FieldValue(number(double{})); },
-                               [&](const std::string*) { return FieldValue(std::string(text)); },
-                               [&](const std::vector<std::string>*) {
-                                 std::vector<std::string> list;
-                                 for (std::string_view rest = text; !rest.empty();) {
-                                   const size_t comma = rest.find(',');
-                                   list.emplace_back(rest.substr(0, comma));
-                                   rest = comma == rest.npos ? "" : rest.substr(comma + 1);
-                                 }
-                                 return FieldValue(list);
-                               }};
-  set(std::visit(from_text, target));
 }
 
 std::string Field::section() const {

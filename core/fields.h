@@ -51,8 +51,6 @@ struct Field {
   FieldValue value() const;
   // Error(usage) "KEY: got …, expected …" if type or range do not fit. A whole number is a double too.
   void set(const FieldValue& value) const;
-  // From text as a person types it: true, 12, 0.5, any text; a list is separated by commas.
-  void set_text(std::string_view text) const;
   const char* expected() const;  // its type in words: "an integer"
   std::string section() const;   // "trainer"; empty at the top
   std::string name() const;      // "learning_rate"

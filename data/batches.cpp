@@ -1,18 +1,10 @@
 #include "data/batches.h"
 
 #include "core/check.h"
+#include "core/random.h"
 
 namespace steelyard {
 namespace {
-
-// The finaliser of splitmix64 (Steele, Lea and Flood 2014): every bit of the input changes every bit of the
-// output.
-uint64_t mix(uint64_t x) {
-  x += 0x9E3779B97F4A7C15;
-  x = (x ^ (x >> 30)) * 0xBF58476D1CE4E5B9;
-  x = (x ^ (x >> 27)) * 0x94D049BB133111EB;
-  return x ^ (x >> 31);
-}
 
 // The first of the numbers that part `part` owns when `total` are spread evenly over `parts`.
 int64_t part_start(int64_t total, int64_t parts, int64_t part) {
@@ -22,7 +14,7 @@ int64_t part_start(int64_t total, int64_t parts, int64_t part) {
 
 }  // namespace
 
-Permutation::Permutation(int64_t n, uint64_t seed) : n_(n), seed_(mix(seed)) {
+Permutation::Permutation(int64_t n, uint64_t key) : n_(n), key_(key) {
   check(n >= 0 && n <= int64_t{1} << 62, "Permutation: size out of range; got ", n, "; expected 0 to 2^62");
   while (half_bits_ < 31 && int64_t{1} << (2 * half_bits_) < n) ++half_bits_;
 }
@@ -37,7 +29,7 @@ int64_t Permutation::operator()(int64_t i) const {
   do {
     uint64_t left = x >> half_bits_, right = x & mask;
     for (uint64_t round = 0; round < rounds; ++round) {
-      const uint64_t next = left ^ (mix((seed_ + round) ^ mix(right)) & mask);
+      const uint64_t next = left ^ (random_bits(key_, right * rounds + round) & mask);
       left = right;
       right = next;
     }
@@ -59,7 +51,7 @@ void BatchPlan::rows_of(int64_t step, int shard, std::vector<int64_t>& out) cons
   const int64_t epoch = step / steps, place = step % steps;
   const int64_t begin = part_start(rows, steps, place);
   const int64_t size = part_start(rows, steps, place + 1) - begin;
-  const Permutation order(rows, mix(seed) + static_cast<uint64_t>(epoch));
+  const Permutation order(rows, key_of(seed, "epoch", epoch));
   out.clear();
   for (int64_t i = part_start(size, shards, shard); i < part_start(size, shards, shard + 1); ++i)
     out.push_back(order(begin + i));

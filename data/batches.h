@@ -13,16 +13,16 @@
 
 namespace steelyard {
 
-// A permutation of 0 … n−1 chosen by the seed. Expected cost: below 4 rounds of mixing the whole network.
+// A permutation of 0 … n−1 chosen by the key. Expected cost: below 4 rounds of mixing the whole network.
 class Permutation {
  public:
-  Permutation(int64_t n, uint64_t seed);
+  Permutation(int64_t n, uint64_t key);
   int64_t operator()(int64_t i) const;  // 0 ≤ i < n
   int64_t size() const { return n_; }
 
  private:
   int64_t n_;
-  uint64_t seed_;
+  uint64_t key_;
   int half_bits_ = 1;  // the network permutes 2^(2·half_bits) ≥ n numbers
 };
 
@@ -36,7 +36,6 @@ struct BatchPlan {
   uint64_t seed = 0;
 
   int64_t steps_per_epoch() const;
-  int64_t epoch_of(int64_t step) const { return step / steps_per_epoch(); }
 
   // Fills `out` with the numbers of the rows of this shard of this step; the vector is reused. step ≥ 0.
   void rows_of(int64_t step, int shard, std::vector<int64_t>& out) const;

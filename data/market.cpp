@@ -10,6 +10,7 @@
 
 #include "core/check.h"
 #include "core/file.h"
+#include "core/random.h"
 
 namespace steelyard {
 namespace {
@@ -225,15 +226,14 @@ constexpr const char* kQueryNoise[] = {"cheap", "best", "new", "buy", "sale", "g
 
 // ---- chance ----
 
-// Random numbers of one purpose and item: a function of (seed, purpose, item, how many were drawn), by the
-// finaliser of splitmix64. A stream of its own for each item keeps the catalogue when only the number of
-// queries changes.
+// Random numbers of one purpose and item: a function of (seed, purpose, item, how many were drawn). A stream of its
+// own for each item keeps the catalogue when only the number of queries changes.
 class Dice {
  public:
-  Dice(int64_t seed, uint64_t purpose, uint64_t item)
-      : state_(mix(mix(mix(static_cast<uint64_t>(seed)) + purpose) + item)) {}
+  Dice(int64_t seed, const char* purpose, int64_t item)
+      : key_(key_of(static_cast<uint64_t>(seed), purpose, item)) {}
 
-  uint64_t bits() { return mix(state_ += 0x9E3779B97F4A7C15); }
+  uint64_t bits() { return random_bits(key_, drawn_++); }
   int below(int n) { return static_cast<int>((bits() >> 32) * static_cast<uint64_t>(n) >> 32); }
   bool chance(double p) { return static_cast<double>(bits() >> 11) * 0x1p-53 < p; }
   template <class Range>
@@ -242,15 +242,8 @@ class Dice {
   }
 
  private:
-  static uint64_t mix(uint64_t x) {
-    x = (x ^ (x >> 30)) * 0xBF58476D1CE4E5B9;
-    x = (x ^ (x >> 27)) * 0x94D049BB133111EB;
-    return x ^ (x >> 31);
-  }
-  uint64_t state_;
+  uint64_t key_, drawn_ = 0;
 };
-
-enum Purpose : uint64_t { kProductStream = 1, kQueryStream, kCandidateStream, kRaterStream, kSpellingStream };
 
 // ---- texts ----
 
@@ -284,16 +277,12 @@ std::string join(const std::vector<std::string>& parts) {
   return out;
 }
 
-bool ends_with(std::string_view text, std::string_view ending) {
-  return text.size() >= ending.size() && text.substr(text.size() - ending.size()) == ending;
-}
-
 std::string plural(const std::string& noun) {
-  if (ends_with(noun, "s")) return noun;
-  if (ends_with(noun, "mouse")) return noun.substr(0, noun.size() - 4) + "ice";
-  if (ends_with(noun, "knife")) return noun.substr(0, noun.size() - 2) + "ves";
+  if (noun.ends_with("s")) return noun;
+  if (noun.ends_with("mouse")) return noun.substr(0, noun.size() - 4) + "ice";
+  if (noun.ends_with("knife")) return noun.substr(0, noun.size() - 2) + "ves";
   for (const char* hissing : {"x", "ch", "sh"})
-    if (ends_with(noun, hissing)) return noun + "es";
+    if (noun.ends_with(hissing)) return noun + "es";
   const char before = noun.size() > 1 ? noun[noun.size() - 2] : 'a';
   if (noun.back() == 'y' && std::string_view("aeiou").find(before) == std::string_view::npos)
     return noun.substr(0, noun.size() - 1) + "ies";
@@ -367,8 +356,7 @@ struct Shelves {
 
     // A few categories are asked for often, most seldom: the r-th most popular in proportion to 1/(r + 5).
     std::vector<std::pair<uint64_t, int>> order;
-    for (int c = 0; c < kCategoryCount; ++c)
-      order.emplace_back(Dice(seed, kQueryStream, ~static_cast<uint64_t>(c)).bits(), c);
+    for (int c = 0; c < kCategoryCount; ++c) order.emplace_back(Dice(seed, "popularity", c).bits(), c);
     std::sort(order.begin(), order.end());
     for (int r = 0; r < kCategoryCount; ++r)
       popular.insert(popular.end(), static_cast<size_t>(1000 / (r + 5)),
@@ -426,7 +414,7 @@ std::string title_of(const Product& product, const Shelves& shelves, Dice& dice)
 }
 
 Product make_product(int64_t seed, int number, const Shelves& shelves) {
-  Dice dice(seed, kProductStream, static_cast<uint64_t>(number));
+  Dice dice(seed, "product", number);
   Product product;
   const std::string digits = std::to_string(number + 1);
   product.id = "P" + std::string(digits.size() < 5 ? 5 - digits.size() : 0, '0') + digits;
@@ -485,9 +473,9 @@ std::vector<WordPair> make_misspellings(int64_t seed) {
   for (const char* noise : kQueryNoise) add(noise);
 
   std::vector<WordPair> pairs;
-  uint64_t number = 0;
+  int64_t number = 0;
   for (const std::string& word : candidates) {
-    Dice dice(seed, kSpellingStream, number++);
+    Dice dice(seed, "spelling", number++);
     for (int found = 0, tries = 0; found < 2 && tries < 20; ++tries) {
       const std::string wrong = slip(word, dice);
       if (!right.insert(wrong).second) continue;
@@ -683,7 +671,7 @@ Market make_market(const MarketConfig& config) {
     if (tries > 100 * wanted)
       fail(Fault::usage, "market: no more than ", market.queries.size(), " different queries; expected ",
            wanted);
-    Dice dice(config.seed, kQueryStream, static_cast<uint64_t>(tries));
+    Dice dice(config.seed, "query", tries);
     Query query;
     query.intent = make_intent(shelves, dice);
     query.text = query_text(query.intent, misspellings, config.misspelt, dice);
@@ -692,8 +680,8 @@ Market make_market(const MarketConfig& config) {
 
   for (int q = 0; q < wanted; ++q) {
     const Query& query = market.queries[static_cast<size_t>(q)];
-    Dice dice(config.seed, kCandidateStream, static_cast<uint64_t>(q));
-    Dice raters(config.seed, kRaterStream, static_cast<uint64_t>(q));
+    Dice dice(config.seed, "candidates", q);
+    Dice raters(config.seed, "raters", q);
     std::vector<Judgement>& part = q < config.train_queries                        ? market.train
                                    : q < config.train_queries + config.dev_queries ? market.dev
                                                                                    : market.test;

@@ -12,7 +12,7 @@ constexpr const char* kFormat = "steelyard rows 1";
 constexpr std::string_view kStarts = "/starts", kValues = "/values";
 
 std::optional<std::string> stem_of(std::string_view name, std::string_view ending) {
-  if (name.size() < ending.size() || name.substr(name.size() - ending.size()) != ending) return {};
+  if (!name.ends_with(ending)) return {};
   return std::string(name.substr(0, name.size() - ending.size()));
 }
 
@@ -84,14 +84,11 @@ std::unique_ptr<TensorFile> open_if_good(const std::filesystem::path& path, cons
 RowCache RowCache::open_or_build(const std::filesystem::path& path, const std::string& key,
                                  const Build& build) {
   auto file = open_if_good(path, key);
-  const bool found = file != nullptr;
-  if (!found) {
+  if (!file) {
     write_columns(path, key, build());
     file = std::make_unique<TensorFile>(path);
   }
-  RowCache cache(std::move(file));
-  cache.built_ = !found;
-  return cache;
+  return RowCache(std::move(file));
 }
 
 RowCache::RowCache(std::unique_ptr<TensorFile> file) : file_(std::move(file)) {

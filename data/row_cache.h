@@ -49,7 +49,6 @@ class RowCache {
 
   int64_t rows() const { return rows_; }
   const std::string& key() const { return file_->metadata("key"); }
-  bool built() const { return built_; }  // by this call, not found
 
   // Views into the map, valid as long as the cache. Error(bug) if there is no such column.
   Ragged<int32_t> ragged(std::string_view name) const;
@@ -60,7 +59,6 @@ class RowCache {
 
   std::unique_ptr<TensorFile> file_;
   int64_t rows_ = 0;
-  bool built_ = false;
 };
 
 }  // namespace steelyard

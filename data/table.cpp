@@ -13,6 +13,8 @@
 #include <unistd.h>
 #include <zlib.h>
 
+#include "core/file.h"
+#include "core/text.h"
 #include "data/utf8.h"
 
 namespace steelyard {
@@ -32,22 +34,6 @@ std::string shown(std::string_view text) {
   return out + (cut ? "…\"" : "\"");
 }
 
-// The number of inserted, deleted and replaced bytes between two words (Levenshtein).
-size_t edit_distance(std::string_view a, std::string_view b) {
-  std::vector<size_t> row(b.size() + 1);
-  for (size_t j = 0; j <= b.size(); ++j) row[j] = j;
-  for (size_t i = 1; i <= a.size(); ++i) {
-    size_t diagonal = row[0];
-    row[0] = i;
-    for (size_t j = 1; j <= b.size(); ++j) {
-      const size_t replaced = diagonal + (a[i - 1] != b[j - 1]);
-      diagonal = row[j];
-      row[j] = std::min({replaced, row[j] + 1, row[j - 1] + 1});
-    }
-  }
-  return row[b.size()];
-}
-
 // The candidate most like `name`, or "" if none is like it.
 std::string nearest(const std::string& name, const std::vector<std::string>& candidates) {
   std::string best;
@@ -58,10 +44,6 @@ std::string nearest(const std::string& name, const std::vector<std::string>& can
     if (distance < least) least = distance, best = candidate;
   }
   return best;
-}
-
-bool ends_with(std::string_view text, std::string_view ending) {
-  return text.size() >= ending.size() && text.substr(text.size() - ending.size()) == ending;
 }
 
 // Where a record ends. It can be asked again with more bytes and goes on where it stopped.
@@ -405,7 +387,7 @@ TableReader::TableReader(std::string name, std::unique_ptr<Source> source, Table
   skip_ = request_.bad_rows == "skip";
 
   std::string_view stem = name_;
-  const bool gzip = ends_with(stem, ".gz");
+  const bool gzip = stem.ends_with(".gz");
   if (gzip) stem.remove_suffix(3);
   try {
     source_ = std::make_unique<Source::Unpacked>(std::move(source), gzip);
@@ -415,10 +397,10 @@ TableReader::TableReader(std::string name, std::unique_ptr<Source> source, Table
 
   if (has_bytes(3) && rest().substr(0, 3) == "\xEF\xBB\xBF") begin_ += 3;
   if (!has_bytes(1)) fail(Fault::input, name_, ":1:1: the file is empty; expected a table");
-  if (ends_with(stem, ".csv")) {
+  if (stem.ends_with(".csv")) {
     format_ = Format::csv;
-  } else if (ends_with(stem, ".jsonl") || ends_with(stem, ".ndjson") ||
-             (!ends_with(stem, ".tsv") && rest().front() == '{')) {
+  } else if (stem.ends_with(".jsonl") || stem.ends_with(".ndjson") ||
+             (!stem.ends_with(".tsv") && rest().front() == '{')) {
     format_ = Format::jsonl;
   }
   if (format_ == Format::jsonl) {

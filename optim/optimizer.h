@@ -49,7 +49,6 @@ class Optimizer {
 
   // One step with merged gradients; every learning rate is multiplied by `factor` (the schedule).
   void step(const Gradients& gradients, double factor, const Workers& workers);
-  int64_t steps() const { return steps_; }
 
   // The state as arrays for a checkpoint, "optimizer/1/PATH" and "optimizer/2/PATH", and back.
   std::vector<NamedArray> arrays() const;

@@ -1,7 +1,6 @@
 #include "optim/trainer.h"
 
 #include <algorithm>
-#include <charconv>
 #include <chrono>
 #include <cmath>
 #include <fstream>
@@ -11,19 +10,13 @@
 #include "autograd/ops.h"
 #include "core/backend.h"
 #include "core/file.h"
+#include "core/text.h"
 
 namespace steelyard {
 
 namespace {
 
 constexpr const char* kFormat = "steelyard-state-1";
-
-// Shortest text that reads back to the same bits; JSON has no NaN.
-std::string number(double value) {
-  if (!std::isfinite(value)) return "null";
-  char buffer[32];
-  return {buffer, std::to_chars(buffer, buffer + sizeof buffer, value).ptr};
-}
 
 std::string members(const Metrics& metrics) {
   std::string text;

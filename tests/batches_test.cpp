@@ -91,7 +91,6 @@ TEST_CASE("an epoch visits every row once, in even batches and shards") {
     for (int64_t epoch = 0; epoch < 3; ++epoch) {
       std::vector<int64_t> order;
       for (int64_t step = epoch * steps; step < (epoch + 1) * steps; ++step) {
-        CHECK(plan.epoch_of(step) == epoch);
         int64_t size = 0, least = plan.rows, most = 0;
         for (int shard = 0; shard < plan.shards; ++shard) {
           plan.rows_of(step, shard, shard_rows);

@@ -168,35 +168,6 @@ TEST_CASE("fields: an unknown key names the nearest known one") {
       Fault::usage, [&] { Fields(none).at("x"); }, "there are no keys");
 }
 
-TEST_CASE("fields: text as a person types it") {
-  Settings settings;
-  const Fields fields = settings;
-  fields.at("stem").set_text("false");
-  fields.at("seed").set_text("-12");
-  fields.at("trainer.learning_rate").set_text("5e-4");
-  fields.at("device").set_text("gpu, or not");
-  fields.at("columns").set_text("a,b c,字");
-  CHECK(!settings.stem);
-  CHECK(settings.seed == -12);
-  CHECK(settings.trainer.learning_rate == 5e-4);
-  CHECK(settings.device == "gpu, or not");
-  CHECK(settings.columns == std::vector<std::string>{"a", "b c", "字"});
-  fields.at("columns").set_text("");
-  CHECK(settings.columns.empty());
-
-  const auto refused = [&](const char* key, const char* text, const char* part) {
-    check_fails(
-        Fault::usage, [&] { fields.at(key).set_text(text); }, key, part);
-  };
-  refused("stem", "yes", ": got \"yes\", expected true or false");
-  for (const char* wrong : {"", " 1", "1 ", "1.5", "0x10", "one", "+1"})
-    refused("seed", wrong, "expected an integer");
-  refused("seed", "9223372036854775808", "expected an integer within range");
-  refused("trainer.epochs", "2147483648", "expected an integer from");
-  refused("trainer.learning_rate", "1e999", "expected a number within range");
-  refused("trainer.learning_rate", "0,5", "expected a number");
-}
-
 TEST_CASE("fields: values print to the shortest text that reads back") {
   CHECK(to_text(FieldValue(1.0)) == "1.0");
   CHECK(to_text(FieldValue(-0.0)) == "-0.0");

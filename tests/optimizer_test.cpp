@@ -148,7 +148,6 @@ TEST_CASE("optimizer: every rule equals its formula in double, over eight steps"
         }
         optimizer.step(merged, factor, workers);
       }
-      CHECK(optimizer.steps() == 8);
       for (const auto& [p, reference] : references) {
         const std::string& path = p->path;
         CAPTURE(path);

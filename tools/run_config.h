@@ -7,6 +7,8 @@
 
 namespace steelyard {
 
+constexpr int kMostThreads = 1024;
+
 struct DataConfig {
   std::string train, dev;
   std::string bad_rows = "stop";

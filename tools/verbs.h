@@ -8,6 +8,7 @@
 
 #include <CLI/CLI.hpp>
 
+#include "core/text.h"
 #include "tools/run_config.h"
 
 namespace steelyard {
@@ -36,9 +37,6 @@ class Output {
   std::string buffer_;
 };
 
-constexpr int kMostThreads = 1024;
-
-std::string number(double value);  // shortest text that reads back to the same bits; "null" for NaN and Inf
 std::string json_text(std::string_view s);  // quoted and escaped
 
 // `train`, also used by `demo`. The run folder must be new or empty, unless it is resumed.
