@@ -108,6 +108,7 @@ Var softmax(Var x, const Segments& segments) {
 Var softmax(Var x, Ids lengths) {
   check(lengths.empty() || static_cast<int64_t>(lengths.size()) == x.rows(), "softmax: ", lengths.size(),
         " lengths for ", x.rows(), " rows");
+  check_count("softmax", x.size());
   const std::span<int32_t> begins = x.tape->array<int32_t>(x.rows()), ends = x.tape->array<int32_t>(x.rows());
   for (int64_t r = 0; r < x.rows(); ++r) {
     const auto at = static_cast<size_t>(r);

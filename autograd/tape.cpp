@@ -31,6 +31,7 @@ Var Tape::append(Record record) {
     record.grad_offset = grad_size_;
     grad_size_ += record.value.size();
   }
+  check_count("tape", size() + 1);
   records_.push_back(record);
   return {this, static_cast<int32_t>(records_.size()) - 1, generation_};
 }

@@ -27,6 +27,7 @@ void sort_by_digit(std::span<const uint64_t> from, int shift, int width, std::sp
 
 RowIndex index_rows(Ids ids, Arena& host) {
   const auto m = static_cast<int64_t>(ids.size());
+  check_count("index_rows", m);
   std::span<uint64_t> keys = host.array<uint64_t>(m), spare = host.array<uint64_t>(m);  // id, then position
   uint32_t largest = 0;
   for (size_t j = 0; j < ids.size(); ++j) {

@@ -5,6 +5,7 @@
 #pragma once
 
 #include <cstdint>
+#include <limits>
 #include <span>
 
 #include "core/arena.h"
@@ -12,6 +13,12 @@
 namespace steelyard {
 
 using Ids = std::span<const int32_t>;
+
+// Error(bug) if there are more things than an int32_t counts.
+inline void check_count(const char* op, int64_t count) {
+  check(count <= std::numeric_limits<int32_t>::max(), op, ": ", count, " in one batch; expected at most ",
+        std::numeric_limits<int32_t>::max());
+}
 
 template <class T>
 struct Ragged {

@@ -32,6 +32,7 @@ PairBatch gather_pairs(Tape& tape, const PairRows& pairs, std::span<const int64_
     longest = std::max(longest, length);
     matches += static_cast<int64_t>(pairs.matches[row].size());
   }
+  check_count("gather_pairs", terms);  // matches are never more
   const auto n = static_cast<int64_t>(rows.size());
   const auto per_term = [](const Ragged<int32_t>& places, const Ragged<int32_t>& items) {
     return items.values.empty() ? 0 : static_cast<int64_t>(places.values.size() / items.values.size());

@@ -726,6 +726,8 @@ TEST_CASE("errors: every op checks its arguments before it computes") {
   bug([&] { segment_sum(x, segments({1}, {0})); }, "segment_sum: segment 1 … 0 of 2 positions");
   bug([&] { softmax(x, segments({-1}, {3})); }, "softmax: segment -1 … 3 of 6 positions");
   bug([&] { softmax(x, ids({3})); }, "softmax: 1 lengths for 2 rows");
+  const Tensor huge{x.value().data, {1 << 16, 1 << 16}, &cpu()};
+  bug([&] { softmax(tape.constant(huge)); }, "softmax: 4294967296 in one batch; expected at most 2147483647");
   bug([&] { softmax(x, ids({3, 4})); }, "softmax: length 4 in a row of 3");
   bug([&] { layer_norm(x, row, pair); }, "layer_norm: gain [3] and bias [2] for [2,3]");
   bug([&] { cross_entropy(x, ids({1})); }, "cross_entropy: 1 labels for 2 rows");
