@@ -19,15 +19,6 @@ constexpr const char* kTemporaryEnding = ".partial";
 
 std::string system_text(int error) { return std::generic_category().message(error); }
 
-// A signal may interrupt a call before it has done anything: call again.
-template <class F>
-auto uninterrupted(F&& call) {
-  for (;;) {
-    const auto result = call();
-    if (result != -1 || errno != EINTR) return result;
-  }
-}
-
 // Unique among the processes and threads of this machine, so that two writers of one path never share it.
 std::filesystem::path temporary_name(const std::filesystem::path& path) {
   static std::atomic<int> count = 0;

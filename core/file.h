@@ -3,6 +3,7 @@
 // What the bytes mean is said elsewhere; next: core/tensor_file.h.
 #pragma once
 
+#include <cerrno>
 #include <cstddef>
 #include <filesystem>
 #include <functional>
@@ -55,6 +56,15 @@ void flush_file(const std::filesystem::path& path);
 
 // Removes the temporary files that killed writers of PATH left behind. For the one owner of the folder.
 void remove_leftovers(const std::filesystem::path& path);
+
+// A signal may interrupt a system call before it has done anything: calls again.
+template <class F>
+auto uninterrupted(F&& call) {
+  for (;;) {
+    const auto result = call();
+    if (result != -1 || errno != EINTR) return result;
+  }
+}
 
 // The system calls of `write_atomically`, in one table so that tests can make each of them fail, stop short
 // or be the moment of a kill.

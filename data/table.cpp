@@ -111,7 +111,7 @@ class TableReader::Source::File : public Source {
       file_ = STDIN_FILENO;
       return;
     }
-    file_ = open(path.c_str(), O_RDONLY | O_CLOEXEC);
+    file_ = uninterrupted([&] { return open(path.c_str(), O_RDONLY | O_CLOEXEC); });
     if (file_ < 0)
       fail(Fault::input, path, ": cannot be opened: ", std::strerror(errno), "; expected a readable file");
   }
@@ -122,11 +122,9 @@ class TableReader::Source::File : public Source {
   File& operator=(const File&) = delete;
 
   size_t read(char* to, size_t room) override {
-    for (;;) {
-      const ssize_t count = ::read(file_, to, room);
-      if (count >= 0) return static_cast<size_t>(count);
-      if (errno != EINTR) fail(Fault::input, "cannot be read: ", std::strerror(errno), "; expected a file");
-    }
+    const ssize_t count = uninterrupted([&] { return ::read(file_, to, room); });
+    if (count < 0) fail(Fault::input, "cannot be read: ", std::strerror(errno), "; expected a file");
+    return static_cast<size_t>(count);
   }
 
  private:
@@ -266,8 +264,12 @@ struct TableReader::Object : nlohmann::json_sax<nlohmann::json> {
     const char* ignored = nullptr;
     nlohmann::json::sax_parse(CountingIterator{line.data(), &reached},
                               CountingIterator{line.data() + line.size(), &ignored}, this);
-    for (const std::string& name : table.request_.required)
-      if (keys[name].line != table.line_) table.fail_missing(name, present());
+    for (size_t i = 0; i < table.column_count(); ++i) {
+      const Key& key = keys[table.column_name(i)];
+      if (i < table.request_.required.size() && key.line != table.line_)
+        table.fail_missing(table.column_name(i), present());
+      into.cells_[i] = into.cells_[static_cast<size_t>(key.column)];  // a column may be wanted twice
+    }
   }
 
   std::vector<std::string> present() const {
@@ -414,6 +416,7 @@ TableReader::~TableReader() = default;
 
 bool TableReader::next(Row& row) {
   while (next_record()) {
+    if (request_.stop && *request_.stop) fail(Fault::interrupted, "interrupted while reading ", name_);
     try {
       if (!trouble_.empty()) fail(Fault::input, trouble_);
       size_t bad = 0;

@@ -22,6 +22,7 @@
 // is. Next: data/tokenizer.h, which makes words of the texts.
 #pragma once
 
+#include <atomic>
 #include <cstdint>
 #include <limits>
 #include <memory>
@@ -37,6 +38,7 @@ struct TableRequest {
   std::vector<std::string> required = {};  // columns 0, 1, … of a Row; an error if the file lacks one
   std::vector<std::string> optional = {};  // the columns after them; empty cells if the file lacks one
   std::string bad_rows = "stop";  // a malformed row is an error; "skip": left out, counted and reported
+  const std::atomic<bool>* stop = nullptr;  // set by a signal handler: the next row is an Error(interrupted)
 };
 
 // One row: the texts of the wanted columns. Its views live until the reader's next call.

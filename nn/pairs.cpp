@@ -22,7 +22,7 @@ PairRows::PairRows(const RowCache& cache)
       match_places(cache.ragged("match_places")),
       labels(cache.column("label")),
       grades(cache.column("grade")),
-      groups(cache.ragged("group")) {}
+      groups(cache.ragged("group").values) {}
 
 PairBatch gather_pairs(Tape& tape, const PairRows& pairs, std::span<const int64_t> rows, double dropout) {
   int64_t terms = 0, matches = 0, longest = 0;

@@ -15,7 +15,7 @@ struct PairRows {
   Ragged<int32_t> match_places;   // places_per_term(product) per match
   std::span<const float> labels;  // 0 … 1
   std::span<const float> grades;  // as in the file
-  Ragged<int32_t> groups;         // one number per row
+  Ids groups;                     // which rows rank against each other
 
   explicit PairRows(const RowCache& cache);
   int64_t size() const { return query_terms.size(); }

@@ -16,6 +16,7 @@ namespace {
 
 constexpr const char* kFormat = "steelyard-model-1";
 constexpr const char* kKind = "relevance";
+constexpr const char* kRowsFormat = "steelyard-pairs-2";  // of the columns that encode_rows makes
 
 size_t at(int64_t i) { return static_cast<size_t>(i); }
 
@@ -29,16 +30,6 @@ Segments single(Tape& tape, int64_t n) {
 
 }  // namespace
 
-void ColumnsConfig::validate() const {
-  for (const auto& [key, name] : {std::pair{"query", query}, {"product", product}, {"label", label}})
-    if (name.empty()) fail(Fault::usage, "columns.", key, ": empty; expected the name of a column");
-  if (!std::isfinite(high - low))
-    fail(Fault::usage, "columns.high: ", high, " with low ", low, "; expected finite labels");
-  if (!(low < high)) fail(Fault::usage, "columns.low: ", low, "; expected less than columns.high = ", high);
-  if (!(positive > low && positive <= high))
-    fail(Fault::usage, "columns.positive: ", positive, "; expected more than ", low, ", at most ", high);
-}
-
 void RelevanceConfig::validate() const {
   if (model != "deepbow" && model != "bm25")
     fail(Fault::usage, "model: unknown model \"", model, "\"; expected deepbow or bm25");
@@ -48,8 +39,6 @@ void RelevanceConfig::validate() const {
   bm25.validate();
   Tokenizer{tokenizer};  // knows which stems there are
 }
-
-int32_t group_number(std::string_view group) { return static_cast<int32_t>(key_part(group) >> 33); }
 
 struct Relevance::Parts {
   Parts(RelevanceConfig c, Vocabulary v, Parameters p)
@@ -102,8 +91,7 @@ Relevance Relevance::open(const std::filesystem::path& path) {
     parts->metadata = file.metadata();
     return Relevance(std::move(parts));
   } catch (const Error& error) {
-    // A configuration that no run could have had, an array that is not what it must be: it is this file's
-    // fault.
+    // A configuration that no run could have had, an array that is not what it must be: it is this file's fault.
     const std::string path_text = file.path().string();
     if (std::string_view(error.what()).starts_with(path_text)) throw;
     fail(error.fault == Fault::usage ? Fault::input : error.fault, path_text, ": ", error.what());
@@ -147,55 +135,29 @@ double Relevance::probability(double score) const {
   return 1 / (1 + std::exp(-(scale * score + static_cast<double>(parts_->shift->value().data[0]))));
 }
 
-namespace {
-
-struct Columns {
-  explicit Columns(const ColumnsConfig& config)
-      : request{{config.query, config.product, config.label}, {}, "stop"}, config(config) {
-    if (!config.group.empty()) request.required.push_back(config.group);
-  }
-  TableRequest request;
-  const ColumnsConfig& config;
-
-  std::string_view query(const Row& row) const { return row[0]; }
-  std::string_view product(const Row& row) const { return row[1]; }
-  double grade(const Row& row) const { return row.number(2, config.low, config.high); }
-  std::string_view group(const Row& row) const { return config.group.empty() ? row[0] : row[3]; }
-};
-
-}  // namespace
-
 RowCache Relevance::encode_rows(const std::string& table, const std::string& bad_rows,
                                 const std::filesystem::path& path,
-                                const std::function<void(const std::string&)>& say) const {
-  const Columns columns(parts_->config.columns);
-  const std::string key = text(kFormat, " ", key_part(MappedFile(table).text()), " ",
+                                const std::function<void(const std::string&)>& say,
+                                const std::atomic<bool>* stop) const {
+  const std::string key = text(kRowsFormat, " ", key_part(MappedFile(table).text()), " ",
                                parts_->vocabulary.fingerprint(), " ", bad_rows, " ", to_json(parts_->config));
   return RowCache::open_or_build(path, key, [&] {
-    TableRequest request = columns.request;
-    request.bad_rows = bad_rows;
-    TableReader reader(table, request);
+    const ColumnsConfig& columns = parts_->config.columns;
+    PairReader reader(table, columns, bad_rows, stop);
     RowColumns out;
     std::vector<int32_t> ids, query_places, product_places, matches, match_places;
     Bag query, product;
     const BagModel& model = *parts_->model;
     const int places = model.places_per_term(Side::product);
-    for (Row row; reader.next(row);) {
-      double grade = 0;
-      try {
-        grade = columns.grade(row);
-      } catch (const Error& error) {
-        reader.reject(error);
-        continue;
-      }
+    for (LabelledPair pair; reader.next(pair);) {
       const auto read = [&](Side side, std::string_view text, Bag& bag, std::vector<int32_t>& into) {
         parts_->tokenizer.tokenize(text, bag.tokens);
         parts_->vocabulary.terms(bag.tokens, bag.terms);
         into.clear();
         model.places(side, bag, into);
       };
-      read(Side::query, columns.query(row), query, query_places);
-      read(Side::product, columns.product(row), product, product_places);
+      read(Side::query, pair.query, query, query_places);
+      read(Side::product, pair.product, product, product_places);
       ids.clear(), matches.clear(), match_places.clear();
       for (int64_t i = 0; i < query.terms.size(); ++i) {
         ids.push_back(query.terms[i].id);
@@ -209,15 +171,11 @@ RowCache Relevance::encode_rows(const std::string& table, const std::string& bad
       out.texts["query_places"].push_back(query_places);
       out.texts["matches"].push_back(matches);
       out.texts["match_places"].push_back(match_places);
-      const ColumnsConfig& c = parts_->config.columns;
-      out.numbers["label"].push_back(static_cast<float>((grade - c.low) / (c.high - c.low)));
-      out.numbers["grade"].push_back(static_cast<float>(grade));
-      const int32_t group = group_number(columns.group(row));
-      out.texts["group"].push_back({&group, 1});
+      out.texts["group"].push_back({&pair.group, 1});
+      out.numbers["label"].push_back(static_cast<float>(columns.share(pair.grade)));
+      out.numbers["grade"].push_back(static_cast<float>(pair.grade));
     }
-    if (reader.rows() == 0) fail(Fault::input, table, ": no rows");
-    if (say && reader.skipped() > 0)
-      say(text(table, ": ", reader.skipped(), " bad rows skipped; the first: ", reader.reports().front()));
+    if (const std::string skipped = reader.skipped(); say && !skipped.empty()) say(skipped);
     return out;
   });
 }
@@ -270,17 +228,17 @@ std::vector<double> Relevance::score_rows(const PairRows& pairs, const Workers& 
 
 std::vector<std::pair<std::string, double>> Relevance::metrics(std::span<const double> scores,
                                                                std::span<const float> grades,
-                                                               const Ragged<int32_t>& groups) const {
+                                                               Ids groups) const {
   const ColumnsConfig& c = parts_->config.columns;
   std::vector<double> grade, probability, predicted, positive, label;
   for (size_t i = 0; i < scores.size(); ++i) {
     grade.push_back(grades[i]);
-    label.push_back((grade[i] - c.low) / (c.high - c.low));
+    label.push_back(c.share(grade[i]));
     positive.push_back(grade[i] >= c.positive - 1e-6);  // grades are floats
     probability.push_back(this->probability(scores[i]));
     predicted.push_back(c.low + probability[i] * (c.high - c.low));
   }
-  const std::vector<int64_t> group(groups.values.begin(), groups.values.end());
+  const std::vector<int64_t> group(groups.begin(), groups.end());
   const auto gain = [&](double g) { return graded_gain(1 + g - c.low); };
   const Metric values[] = {spearman(scores, grade),
                            auc(scores, positive),
@@ -295,10 +253,11 @@ std::vector<std::pair<std::string, double>> Relevance::metrics(std::span<const d
   return list;
 }
 
-Corpus read_corpus(const RelevanceConfig& config, const std::string& table, const std::string& bad_rows) {
+Corpus read_corpus(const RelevanceConfig& config, const std::string& table, const std::string& bad_rows,
+                   const std::atomic<bool>* stop) {
   const Tokenizer tokenizer(config.tokenizer);
   VocabularyBuilder builder(config.vocabulary);
-  TableReader reader(table, {{config.columns.query, config.columns.product}, {}, bad_rows});
+  TableReader reader(table, {{config.columns.query, config.columns.product}, {}, bad_rows, stop});
   std::unordered_set<uint64_t> seen;  // a text counts once, however many pairs it is in
   Tokens tokens;
   int64_t products = 0, words = 0;

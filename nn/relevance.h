@@ -21,27 +21,10 @@
 #include "data/vocabulary.h"
 #include "nn/bm25.h"
 #include "nn/deepbow.h"
+#include "nn/labelled.h"
 #include "nn/pairs.h"
 
 namespace steelyard {
-
-// The columns of the tables, by their headers; kept in the model, so that scoring reads what training read.
-struct ColumnsConfig {
-  std::string query = "query", product = "product", label = "label", group;
-  double low = 0, high = 1, positive = 0.5;
-
-  template <class F>
-  void fields(F&& f) {
-    f("query", query, "text of the query");
-    f("product", product, "text of the product");
-    f("label", label, "graded relevance, low … high");
-    f("group", group, "rows that rank against each other (ndcg10); empty: the query");
-    f("low", low, "label of a wrong product");
-    f("high", high, "label of a perfect product");
-    f("positive", positive, "least label that counts as relevant (auc, pr_auc)");
-  }
-  void validate() const;
-};
 
 struct RelevanceConfig {
   std::string model = "deepbow";
@@ -62,8 +45,6 @@ struct RelevanceConfig {
   }
   void validate() const;
 };
-
-int32_t group_number(std::string_view group);  // equal texts, equal numbers; a hash of 31 bits
 
 // What a thread needs for encoding.
 struct Workspace {
@@ -92,12 +73,12 @@ class Relevance {
 
   // ---- training
 
-  // Reads a table and encodes its pairs into a cache at `path`; the cache is used again if nothing has
-  // changed.
-  // `say` hears of rows that were skipped.
+  // Reads a table and encodes its pairs into a cache at `path`, which is used again if nothing has changed.
+  // `say` hears of rows that were skipped; `stop` is that of a TableRequest.
   RowCache encode_rows(const std::string& table, const std::string& bad_rows,
                        const std::filesystem::path& path,
-                       const std::function<void(const std::string&)>& say = {}) const;
+                       const std::function<void(const std::string&)>& say = {},
+                       const std::atomic<bool>* stop = nullptr) const;
   // The scores of some pairs [n,1]; in Mode::train query terms are left out by the tape's random key.
   Var scores(Tape& tape, const PairRows& pairs, std::span<const int64_t> rows) const;
   // Mean binary cross-entropy of σ(a·s + b) against the graded label.
@@ -107,8 +88,7 @@ class Relevance {
   static constexpr const char* kMetrics[] = {"spearman", "auc", "pr_auc", "ndcg10", "logloss", "rmse", "ece"};
   // The metrics of scores in the order of the rows; NaN where the data do not define one.
   std::vector<std::pair<std::string, double>> metrics(std::span<const double> scores,
-                                                      std::span<const float> grades,
-                                                      const Ragged<int32_t>& groups) const;
+                                                      std::span<const float> grades, Ids groups) const;
 
  private:
   struct Parts;
@@ -121,6 +101,7 @@ struct Corpus {
   Vocabulary vocabulary;
   double mean_product_length = 0;
 };
-Corpus read_corpus(const RelevanceConfig& config, const std::string& table, const std::string& bad_rows);
+Corpus read_corpus(const RelevanceConfig& config, const std::string& table, const std::string& bad_rows,
+                   const std::atomic<bool>* stop = nullptr);
 
 }  // namespace steelyard

@@ -460,14 +460,30 @@ TEST_CASE("relevance: encoded rows are used again until anything changes") {
   CHECK(built(Relevance(config, learn(config, 2), 1)));
 }
 
+TEST_CASE("relevance: rows of one query, or of one group, are ranked against each other") {
+  const TempDir folder;
+  const std::string table = (folder / "rows.tsv").string();
+  write_file(table,
+             "query\tproduct\tlabel\tweek\nb\tx\t1\t7\na\tx\t1\t7\nb\ty\t1\t8\nb\tx\tnone\t9\na\ty\t1\t10\n");
+  const auto groups = [&](const std::string& column) {
+    RelevanceConfig config = graded("deepbow");
+    config.columns.group = column;
+    const RowCache cache = random_model(config).encode_rows(table, "skip", folder / "rows.cache");
+    const Ids ids = PairRows(cache).groups;
+    return std::vector<int32_t>(ids.begin(), ids.end());
+  };
+  CHECK(groups("") == std::vector<int32_t>{0, 1, 0, 1});
+  CHECK(groups("query") == std::vector<int32_t>{0, 1, 0, 1});
+  CHECK(groups("week") == std::vector<int32_t>{0, 0, 1, 2});
+}
+
 TEST_CASE("relevance: metrics, and null where the data define none") {
   const Relevance model = random_model(graded("deepbow"));
   const std::vector<double> scores = {0.9, 0.8, 0.1, 0.2};
   const std::vector<float> grades = {3, 2.67f, 1, 1.33f};
-  const std::vector<int64_t> starts = {0, 1, 2, 3, 4};
   const std::vector<int32_t> groups = {5, 5, 5, 5};
   std::map<std::string, double> metrics;
-  for (const auto& [name, value] : model.metrics(scores, grades, {starts, groups})) metrics[name] = value;
+  for (const auto& [name, value] : model.metrics(scores, grades, groups)) metrics[name] = value;
   CHECK(metrics.size() == 7);
   for (const char* name : {"spearman", "auc", "pr_auc", "ndcg10"})
     CHECK(metrics.at(name) == doctest::Approx(1));
@@ -475,7 +491,7 @@ TEST_CASE("relevance: metrics, and null where the data define none") {
   for (size_t i = 0; i < 4; ++i) rmse += std::pow(1 + 2 * model.probability(scores[i]) - grades[i], 2);
   CHECK(metrics.at("rmse") == doctest::Approx(std::sqrt(rmse / 4)));
   const std::vector<float> equal = {1, 1, 1, 1};
-  for (const auto& [name, value] : model.metrics(scores, equal, {starts, groups}))
+  for (const auto& [name, value] : model.metrics(scores, equal, groups))
     CHECK(std::isnan(value) == (name == "spearman" || name == "auc" || name == "pr_auc" || name == "ndcg10"));
 }
 

@@ -53,6 +53,24 @@ void refused(const std::string& name, const std::string& bytes, const Parts&... 
       Fault::input, [&] { rows_of(name, bytes); }, parts...);
 }
 
+TEST_CASE("a column may be wanted twice") {
+  const TableRequest twice{.required = {"a", "b"}, .optional = {"a"}};
+  CHECK(rows_of("t.tsv", "b\ta\n1\t2\n", twice) == Lines{"2:2|1|2"});
+  CHECK(rows_of("t.csv", "b,a\n1,2\n", twice) == Lines{"2:2|1|2"});
+  CHECK(rows_of("t.jsonl", "{\"b\":1,\"a\":2}\n", twice) == Lines{"1:2|1|2"});
+}
+
+TEST_CASE("a reader that is told to stop does so at the next row") {
+  std::atomic<bool> stop = false;
+  TableReader table =
+      TableReader::from_memory("t.tsv", "a\n1\n2\n", {.required = {"a"}, .bad_rows = "skip", .stop = &stop});
+  Row row;
+  CHECK(table.next(row));
+  stop = true;
+  check_fails(
+      Fault::interrupted, [&] { table.next(row); }, "interrupted while reading t.tsv");
+}
+
 TEST_CASE("the wanted columns come in the wanted order, whatever the file's") {
   CHECK(rows_of("t.tsv", "x\ta\tb\n1\t2\t3\n4\t5\t6\n") == Lines{"2:3|2|-", "3:6|5|-"});
   CHECK(rows_of("t.tsv", "c\ta\tb\n\t2\t3\n") == Lines{"2:3|2|-"});

@@ -7,6 +7,7 @@
 #include "data/market.h"
 #include "tools/config.h"
 #include "tools/explain.h"
+#include "tools/progress.h"
 #include "tools/report.h"
 #include "tools/verbs.h"
 
@@ -169,13 +170,15 @@ void add_market(CLI::App& app) {
   verb->add_option("--out", o->out, "new or empty folder")->required();
   verb->add_option("--set", o->settings, "KEY=VALUE: change one option of the market (repeatable)")
       ->allow_extra_args(false);
-  verb->add_flag("--quiet", o->quiet, "no progress; there is none yet");
+  verb->add_flag("--quiet", o->quiet, "no message");
   verb->callback([o] {
     MarketConfig config;
     for (const std::string& setting : o->settings) apply_setting(setting, config);
     if (std::filesystem::exists(o->out) && !std::filesystem::is_empty(o->out))
       fail(Fault::usage, "--out ", o->out, ": the folder is in use; expected a new or empty one");
-    write_market(o->out, config);
+    const Market market = write_market(o->out, config);
+    Progress(o->quiet).message(
+        text(o->out, ": ", market.products.size(), " products, ", market.queries.size(), " queries"));
   });
 }
 

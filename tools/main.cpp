@@ -1,5 +1,6 @@
 #include <cstdio>
 #include <new>
+#include <sstream>
 
 #include "tools/verbs.h"
 
@@ -25,10 +26,16 @@ int main(int argc, char** argv) {
       }
       if (!known) fail(Fault::usage, "unknown verb \"", argv[1], "\"; expected one of", verbs);
     }
-    app.parse(argc, argv);
+    try {
+      app.parse(argc, argv);
+    } catch (const CLI::Success& e) {  // --help, --version
+      std::ostringstream page;
+      app.exit(e, page, page);
+      Output out;
+      out << page.str();
+      out.flush();
+    }
     return 0;
-  } catch (const CLI::Success& e) {
-    return app.exit(e);
   } catch (const CLI::ParseError& e) {
     complain(e.what());
     return static_cast<int>(Fault::usage);

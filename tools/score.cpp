@@ -9,7 +9,7 @@ namespace steelyard {
 namespace {
 
 struct ServeOptions {
-  std::string model, data = "-", side = "product", id = "id";
+  std::string model, data = "-", side = "product", id;
   int threads = 0;
   bool probability = false;
 };
@@ -23,25 +23,21 @@ std::shared_ptr<ServeOptions> add_options(CLI::App* verb, bool data_required) {
   return o;
 }
 
-// Calls read(row) for every row and, for each piece of rows, work(i, workspace, bags) for all of its rows in
-// parallel and then done(n). Whatever was read before a bad row is finished first.
 struct Scratch {
   Workspace workspace;
   Bag query, product;
 };
-template <class Read, class Work, class Done>
-void in_pieces(TableReader& reader, const Workers& workers, Read read, Work work, Done done) {
+// Calls next(i), which reads the i-th row of a piece or says that there is none; then work(i, scratch) for all of the
+// piece's n rows in parallel, and done(n). Whatever was read before a bad row is finished first.
+template <class Next, class Work, class Done>
+void in_pieces(const Workers& workers, Next next, Work work, Done done) {
   constexpr int64_t kPiece = 4096, kGrain = 64;
   std::vector<Scratch> scratch(kPiece / kGrain);
-  Row row;
   for (bool more = true; more;) {
     int64_t n = 0;
     std::exception_ptr bad;
     try {
-      while (n < kPiece && (more = reader.next(row))) {
-        read(n, row);
-        ++n;
-      }
+      while (n < kPiece && (more = next(n))) ++n;
     } catch (const Error&) {
       bad = std::current_exception();
     }
@@ -69,16 +65,19 @@ void run_score(const ServeOptions& o) {
   const Relevance model = Relevance::open(o.model);
   const ColumnsConfig& c = model.config().columns;
   TableReader reader(o.data, {{c.query, c.product}, {}, "stop"});
+  Row row;
   const Workers workers(o.threads);
   std::vector<std::string> queries, products;
   std::vector<double> scores;
   Output out;
   in_pieces(
-      reader, workers,
-      [&](int64_t i, const Row& row) {
+      workers,
+      [&](int64_t i) {
+        if (!reader.next(row)) return false;
         set(queries, i, row[0]);
         set(products, i, row[1]);
         scores.resize(queries.size());
+        return true;
       },
       [&](int64_t i, Scratch& scratch) {
         const auto at = static_cast<size_t>(i);
@@ -97,18 +96,26 @@ void run_encode(const ServeOptions& o) {
   const Side side = o.side == "query" ? Side::query : Side::product;
   const Relevance model = Relevance::open(o.model);
   const ColumnsConfig& c = model.config().columns;
-  TableReader reader(o.data, {{side == Side::query ? c.query : c.product}, {o.id}, "stop"});
+  TableRequest request{.required = {side == Side::query ? c.query : c.product}};
+  if (o.id.empty())
+    request.optional.push_back("id");
+  else
+    request.required.push_back(o.id);
+  TableReader reader(o.data, request);
+  Row row;
   const Workers workers(o.threads);
   std::vector<std::string> texts, ids, lines;
   int64_t count = 0;
   Output out;
   in_pieces(
-      reader, workers,
-      [&](int64_t i, const Row& row) {
+      workers,
+      [&](int64_t i) {
+        if (!reader.next(row)) return false;
         ++count;
         set(texts, i, row[0]);
         set(ids, i, row.has(1) ? std::string(row[1]) : std::to_string(count));
         lines.resize(texts.size());
+        return true;
       },
       [&](int64_t i, Scratch& scratch) {
         const auto at = static_cast<size_t>(i);
@@ -130,32 +137,30 @@ void run_encode(const ServeOptions& o) {
 }  // namespace
 
 Evaluation evaluate_table(const Relevance& model, const std::string& table, int threads) {
-  const ColumnsConfig& c = model.config().columns;
-  TableRequest request{{c.query, c.product, c.label}, {}, "stop"};
-  if (!c.group.empty()) request.required.push_back(c.group);
-  TableReader reader(table, request);
+  PairReader reader(table, model.config().columns, "stop");
+  LabelledPair pair;
   const Workers workers(threads);
   std::vector<std::string> queries, products;
   std::vector<double> piece, scores;
   std::vector<float> grades;
-  RowColumns::Texts groups;
+  std::vector<int32_t> groups;
   in_pieces(
-      reader, workers,
-      [&](int64_t i, const Row& row) {
-        set(queries, i, row[0]);
-        set(products, i, row[1]);
+      workers,
+      [&](int64_t i) {
+        if (!reader.next(pair)) return false;
+        set(queries, i, pair.query);
+        set(products, i, pair.product);
         piece.resize(queries.size());
-        grades.push_back(static_cast<float>(row.number(2, c.low, c.high)));
-        const int32_t group = group_number(row[c.group.empty() ? 0 : 3]);
-        groups.push_back({&group, 1});
+        grades.push_back(static_cast<float>(pair.grade));
+        groups.push_back(pair.group);
+        return true;
       },
       [&](int64_t i, Scratch& scratch) {
         const auto at = static_cast<size_t>(i);
         piece[at] = score_pair(model, queries[at], products[at], scratch);
       },
       [&](int64_t n) { scores.insert(scores.end(), piece.begin(), piece.begin() + n); });
-  if (scores.empty()) fail(Fault::input, table, ": no rows");
-  return {static_cast<int64_t>(scores.size()), model.metrics(scores, grades, {groups.starts, groups.values})};
+  return {static_cast<int64_t>(scores.size()), model.metrics(scores, grades, groups)};
 }
 
 namespace {
@@ -188,7 +193,7 @@ void add_encode(CLI::App& app) {
                             "steelyard encode run shop/relevance_test.tsv --side query | head -3");
   const auto o = add_options(verb, false);
   verb->add_option("--side", o->side, "query or product");
-  verb->add_option("--id", o->id, "column of the ids; without it rows are numbered from 1");
+  verb->add_option("--id", o->id, "column of the ids; if not given, id, or else rows are numbered from 1");
   verb->callback([o] { run_encode(*o); });
 }
 

@@ -41,9 +41,7 @@ std::string data_path(const RunConfig& config, const std::string& file) {
 void add_examples(const Relevance& model, const RunConfig& config, Report& report) {
   if (config.data.dev.empty()) return;
   constexpr size_t kEach = 4;
-  const ColumnsConfig& c = config.columns;
-  TableReader reader(data_path(config, config.data.dev),
-                     {{c.query, c.product, c.label}, {}, config.data.bad_rows});
+  PairReader reader(data_path(config, config.data.dev), config.columns, config.data.bad_rows, &stop_wanted);
   struct Candidate {
     double error;
     Explanation explanation;
@@ -56,25 +54,18 @@ void add_examples(const Relevance& model, const RunConfig& config, Report& repor
     list.insert(std::upper_bound(list.begin(), list.end(), candidate, before), candidate);
     if (list.size() > kEach) list.pop_back();
   };
-  for (Row row; reader.next(row);) {
-    double grade = 0;
-    try {
-      grade = row.number(2, c.low, c.high);
-    } catch (const Error& error) {
-      reader.reject(error);
-      continue;
-    }
-    model.encode(Side::query, row[0], query, workspace);
-    model.encode(Side::product, row[1], product, workspace);
-    const double label = (grade - c.low) / (c.high - c.low);
+  for (LabelledPair pair; reader.next(pair);) {
+    model.encode(Side::query, pair.query, query, workspace);
+    model.encode(Side::product, pair.product, product, workspace);
+    const double label = config.columns.share(pair.grade);
     const double error = std::abs(model.probability(score(query, product)) - label);
     const auto smaller = [](const Candidate& a, const Candidate& b) { return a.error < b.error; };
     const auto larger = [](const Candidate& a, const Candidate& b) { return a.error > b.error; };
     const bool good = label >= 0.99 && (best.size() < kEach || error < best.back().error);
     const bool bad = worst.size() < kEach || error > worst.back().error;
     if (!good && !bad) continue;
-    Candidate candidate{error, explain(model, row[0], row[1], query, product)};
-    candidate.explanation.grade = grade;
+    Candidate candidate{error, explain(model, pair.query, pair.product, query, product)};
+    candidate.explanation.grade = pair.grade;
     if (good) keep(best, candidate, smaller);
     if (bad) keep(worst, candidate, larger);
   }
@@ -112,12 +103,14 @@ void check_folder(const std::filesystem::path& folder, RunConfig& config, bool r
 }
 
 // The run's folder, made if need be and locked, so that no second run can work in it; the lock ends with the process.
-// Whoever fails before the first step leaves no new folder behind: after a wrong path or a bad row, the same command
-// can be tried again.
+// Whoever fails before the first step leaves behind what was there before: after a wrong path or a bad row, the same
+// command can be tried again.
 class RunFolder {
  public:
   explicit RunFolder(const std::filesystem::path& folder) : folder_(folder) {
     const bool fresh = !std::filesystem::exists(folder) || std::filesystem::is_empty(folder);
+    for (auto path = folder; !path.empty() && !std::filesystem::exists(path); path = path.parent_path())
+      made_.push_back(path);
     std::filesystem::create_directories(folder);
     file_ = open(folder.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
     if (file_ < 0 || flock(file_, LOCK_EX | LOCK_NB) != 0) {
@@ -129,7 +122,11 @@ class RunFolder {
   }
   ~RunFolder() {
     std::error_code ignored;
-    if (remove_) std::filesystem::remove_all(folder_, ignored);
+    if (remove_) {
+      for (const auto& entry : std::filesystem::directory_iterator(folder_, ignored))
+        std::filesystem::remove_all(entry, ignored);
+      for (const auto& path : made_) std::filesystem::remove(path, ignored);
+    }
     close(file_);
   }
   RunFolder(const RunFolder&) = delete;
@@ -137,6 +134,7 @@ class RunFolder {
 
  private:
   const std::filesystem::path folder_;
+  std::vector<std::filesystem::path> made_;  // the folder and its parents, as far as they are new
   int file_ = -1;
   bool remove_ = false;
 };
@@ -156,28 +154,31 @@ void dry_run(RunConfig& config) {
   out << text("memory      ", kCopies * model.parameters().size() * static_cast<int64_t>(sizeof(real)) >> 20,
               " MiB at most for parameters and their state\n");
 
-  const ColumnsConfig& c = config.columns;
-  const TableRequest request{{c.query, c.product, c.label}, {}, config.data.bad_rows};
-  int64_t count = 0;
-  TableReader counter(table, request);
-  for (Row row; counter.next(row);) ++count;
-  if (count == 0) fail(Fault::input, table, ": no rows");
+  const auto rows_in = [&](const std::string& file) {
+    int64_t count = 0;
+    PairReader reader(data_path(config, file), config.columns, config.data.bad_rows);
+    for (LabelledPair pair; reader.next(pair);) ++count;
+    return count;
+  };
+  const int64_t count = rows_in(config.data.train);
   const BatchPlan plan{count, config.trainer.batch, config.trainer.shards,
                        static_cast<uint64_t>(config.trainer.seed)};
   out << text("rows        ", count, ", ", plan.steps_per_epoch(), " steps per epoch, ",
-              config.trainer.epochs * plan.steps_per_epoch(), " in all\n\nthe first batch begins with\n");
+              config.trainer.epochs * plan.steps_per_epoch(), " in all\n");
+  if (!config.data.dev.empty()) out << text("dev rows    ", rows_in(config.data.dev), "\n");
+  out << "\nthe first batch begins with\n";
   std::vector<int64_t> wanted;
   plan.rows_of(0, 0, wanted);
   constexpr size_t kShown = 5;
   wanted.resize(std::min(wanted.size(), kShown));
-  TableReader reader(table, request);
+  PairReader reader(table, config.columns, config.data.bad_rows);
   Workspace workspace;
   Bag query;
   int64_t at = 0;
-  for (Row row; reader.next(row); ++at) {
+  for (LabelledPair pair; reader.next(pair); ++at) {
     if (std::find(wanted.begin(), wanted.end(), at) == wanted.end()) continue;
-    out << text("  ", row[2], "  ", row[0], "  |  ", row[1], "\n     ");
-    model.encode(Side::query, row[0], query, workspace);
+    out << text("  ", number(pair.grade), "  ", pair.query, "  |  ", pair.product, "\n     ");
+    model.encode(Side::query, pair.query, query, workspace);
     for (int64_t i = 0; i < query.terms.size(); ++i) out << " " << query.terms.surface(i);
     out << "\n";
   }
@@ -206,20 +207,20 @@ Outcome train_run(const RunConfig& wanted, const std::filesystem::path& folder, 
     }
   }
   const Workers workers(config.run.threads);
-  const std::string train_table = data_path(config, config.data.train);
-  Corpus corpus = read_corpus(config, train_table, config.data.bad_rows);
+  Corpus corpus =
+      read_corpus(config, data_path(config, config.data.train), config.data.bad_rows, &stop_wanted);
   if (config.bm25.mean_length == 0) config.bm25.mean_length = corpus.mean_product_length;
   Relevance model(config, std::move(corpus.vocabulary), static_cast<uint64_t>(config.trainer.seed));
   const auto cache = folder / "cache";
   std::filesystem::create_directories(cache);
   const auto say = [&](const std::string& message) { progress.message(message); };
-  const RowCache train_cache =
-      model.encode_rows(train_table, config.data.bad_rows, cache / "train.rows", say);
+  const auto encoded = [&](const std::string& file, const char* name) {
+    return model.encode_rows(data_path(config, file), config.data.bad_rows, cache / name, say, &stop_wanted);
+  };
+  const RowCache train_cache = encoded(config.data.train, "train.rows");
   const PairRows train(train_cache);
   std::optional<RowCache> dev_cache;
-  if (!config.data.dev.empty())
-    dev_cache =
-        model.encode_rows(data_path(config, config.data.dev), config.data.bad_rows, cache / "dev.rows", say);
+  if (!config.data.dev.empty()) dev_cache = encoded(config.data.dev, "dev.rows");
 
   TrainingConfig& training_config = config;
   RelevanceConfig& model_config = config;
