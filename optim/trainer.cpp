@@ -77,7 +77,8 @@ Trainer::Trainer(Parameters& parameters, Training training, const TrainerConfig&
 
 Outcome Trainer::run() {
   using Clock = std::chrono::steady_clock;
-  if (!at_.finished && at_.step == 0) std::ofstream(metrics_path(), std::ios::trunc);
+  if (!at_.finished && at_.step == 0 && !std::ofstream(metrics_path(), std::ios::trunc))
+    fail(Fault::resources, metrics_path().string(), ": cannot be written");
   const int64_t steps = config_.epochs * training_.steps_per_epoch;
   const int64_t interval = config_.evaluate_every > 0 ? config_.evaluate_every : training_.steps_per_epoch;
   auto saved = Clock::now();
@@ -177,6 +178,7 @@ void Trainer::check_weights() const {
 }
 
 void Trainer::diverged(int64_t step) const {
+  check_weights();
   for (size_t s = 0; s < tapes_.size(); ++s)
     if (const char* op = tapes_[s]->first_not_finite())
       fail(Fault::diverged, "diverged at step ", step, ", shard ", s,
@@ -218,7 +220,7 @@ void Trainer::log(const std::string& line) {
   std::ofstream out(metrics_path(), std::ios::app | std::ios::binary);
   out << line << '\n';
   out.flush();
-  if (!out) fail(Fault::resources, metrics_path().string(), ": cannot write");
+  if (!out) fail(Fault::resources, metrics_path().string(), ": cannot be written");
   at_.metrics_bytes += static_cast<int64_t>(line.size()) + 1;
 }
 
@@ -280,7 +282,10 @@ bool Trainer::resume() {
   if (at_.finished) return true;
   std::error_code error;
   const auto bytes = static_cast<int64_t>(std::filesystem::file_size(metrics_path(), error));
-  if (!error && bytes < at_.metrics_bytes)
+  if (error)
+    fail(Fault::input, metrics_path().string(), ": ", error.message(),
+         "; expected the file of the checkpoint");
+  if (bytes < at_.metrics_bytes)
     fail(Fault::input, metrics_path().string(), ": ", bytes, " bytes; expected at least ", at_.metrics_bytes,
          ", which the checkpoint has counted");
   std::filesystem::resize_file(metrics_path(), static_cast<uintmax_t>(at_.metrics_bytes), error);
