@@ -115,7 +115,8 @@ std::string on_terminal(int columns, F&& use) {
   std::fclose(out);
   std::string result;  // what was written stays to be read until it ends with an error
   char buffer[1 << 12];
-  for (ssize_t n; (n = read(screen, buffer, sizeof buffer)) > 0;) result.append(buffer, static_cast<size_t>(n));
+  for (ssize_t n; (n = read(screen, buffer, sizeof buffer)) > 0;)
+    result.append(buffer, static_cast<size_t>(n));
   close(screen);
   return result;
 }
@@ -170,6 +171,18 @@ TEST_CASE("report: an explanation shows its sum, largest part first, with the nu
     CHECK(holds(
         page,
         "Delta <mark class=\"whole\">Shower</mark>-<mark class=\"letters\">Faucets</mark> &amp; valve"));
+  }
+  SUBCASE("a run at a boundary is marked where a word begins or ends") {
+    e.query = "he ache";
+    e.product = "hem";
+    const auto marks = [&](const char* run) {
+      e.matches = {{run, 1, 1, 1}};
+      const std::string page = explanation_page(e);
+      return page.substr(page.find("<h1>"), page.find("</h1>") - page.find("<h1>"));
+    };
+    CHECK(marks("*<he*") == "<h1><mark class=\"letters\">he</mark> ache");
+    CHECK(marks("*he>*") == "<h1><mark class=\"letters\">he</mark> <mark class=\"letters\">ache</mark>");
+    CHECK(marks("*<ac*") == "<h1>he <mark class=\"letters\">ache</mark>");
   }
   SUBCASE("marks that touch are one") {
     e.query = "红色裙";

@@ -118,11 +118,19 @@ std::string styled(const std::string& surface) {
 enum class Mark { none, letters, whole };
 
 std::vector<Mark> marks_of(const Tokens& tokens, const std::vector<MatchLine>& matches) {
-  std::string joined;          // the words without blanks
-  std::vector<int64_t> owner;  // the word of each of its bytes
+  struct Letters {
+    std::string text;
+    std::vector<int64_t> owner;  // the word of each of its bytes
+    void add(std::string_view piece, int64_t word) {
+      text += piece;
+      owner.resize(text.size(), word);
+    }
+  };
+  Letters joined, bounded;  // the words without blanks, and each between its boundaries
   for (int64_t i = 0; i < tokens.size(); ++i) {
-    joined += tokens[i];
-    owner.resize(joined.size(), i);
+    joined.add(tokens[i], i);
+    for (const std::string_view piece : {std::string_view("<"), tokens[i], std::string_view(">")})
+      bounded.add(piece, i);
   }
   std::vector<Mark> marks(static_cast<size_t>(tokens.size()), Mark::none);
   const auto mark = [&](int64_t word, Mark how) {
@@ -142,9 +150,10 @@ std::vector<Mark> marks_of(const Tokens& tokens, const std::vector<MatchLine>& m
         for (int64_t j = i; j < tokens.size() && tokens.word(j).begin < end; ++j) mark(j, Mark::whole);
       }
     } else {
-      for (size_t at = joined.find(letters); at != std::string::npos; at = joined.find(letters, at + 1)) {
+      const auto& [all, owner] = kind == Kind::inside ? bounded : joined;
+      for (size_t at = all.find(letters); at != std::string::npos; at = all.find(letters, at + 1)) {
         const int64_t first = owner[at], last = owner[at + letters.size() - 1];
-        if ((first == last) != (kind == Kind::inside)) continue;
+        if (kind == Kind::across && first == last) continue;
         for (int64_t i = first; i <= last; ++i) mark(i, Mark::letters);
       }
     }
