@@ -59,8 +59,7 @@ struct TableOptions {
 class Parameters {
  public:
   Parameters(Backend& backend, uint64_t seed) : backend_(&backend), seed_(seed) {}
-  // Loads from the arrays "parameters/PATH" of an open file, which must outlive the construction of the
-  // model.
+  // Loads from the arrays "parameters/PATH" of a file, which must stay open until the model is built.
   Parameters(Backend& backend, const TensorFile& file) : backend_(&backend), seed_(0), file_(&file) {}
 
   class Scope {
@@ -81,8 +80,8 @@ class Parameters {
   };
   Scope root() { return {*this, ""}; }
 
-  void
-  finish();  // after building from a file: Error(input) if the file has a parameter that nobody asked for
+  // After building from a file: Error(input) if the file has a parameter that nobody asked for.
+  void finish();
 
   Backend& backend() const { return *backend_; }
   const std::deque<Parameter>& all() const { return all_; }
@@ -104,8 +103,7 @@ class Parameters {
   int64_t dense_size_ = 0;
 };
 
-// The values of an array in a file as reals of this build, with its shape checked. Error(input) names both
-// shapes.
+// The values of an array in a file as reals of this build. Error(input) names both shapes if they differ.
 void read_array(const TensorFile& file, const std::string& name, const Shape& shape, std::span<real> into);
 NamedArray named_array(std::string name, const Shape& shape, std::span<const real> values);
 

@@ -79,17 +79,16 @@ class Tape {
 
   // Adds scale · ∂loss/∂parameters to `into`. The loss has one element.
   void backward(Var loss, Gradients& into, real scale = 1);
-  Gradients& sink() const {
-    return *sink_;
-  }  // where a closure puts the rows of a table; only inside backward
+  // Where a closure puts the rows of a table; only inside backward.
+  Gradients& sink() const { return *sink_; }
 
   Tensor alloc(Shape shape) { return values_.tensor(shape); }  // uninitialised, until reset
   Ids upload(Ids host);                                        // ids in the device's memory, until reset
   RowIndex index(Ids host);                                    // grouped by row; only the ids in Mode::score
   template <class T>
-  std::span<T> array(int64_t count) {
+  std::span<T> array(int64_t count) {  // host memory, until reset
     return closures_.array<T>(count);
-  }                                                                 // host memory, until reset
+  }
   Tensor scratch(Shape shape) { return temporary_.tensor(shape); }  // until the next backward
 
   void reset();

@@ -11,8 +11,7 @@
 //   1.25  the same family, but a thing where an accessory is meant or the reverse: a phone case for "phone"
 //   1.5   the same family, another thing for a thing: a shower curtain for "shower head"
 //   3     the same category; less 0.75 if a brand is asked for and this is another, less 0.5 for each
-//   attribute
-//         asked for that it lacks, but never below 1.5
+//         attribute asked for that it lacks, but never below 1.5
 //
 // and its label is the mean of three raters. A rater answers with one of the two whole grades around the true
 // relevance, such that his expectation is exact, or, with probability `careless`, with a grade drawn at
