@@ -10,6 +10,7 @@
 #include <string_view>
 #include <vector>
 
+#include "core/fields.h"
 #include "tests/allocation_counter.h"
 #include "tests/support.h"
 
@@ -178,12 +179,21 @@ TEST_CASE("vocabulary: counts agree with a slow count over maps") {
 
 TEST_CASE("vocabulary: the order of the texts does not matter, everything else does") {
   auto texts = random_texts(5, 300);
-  const VocabularyConfig config{.min_count = 2};
+  VocabularyConfig config{.subword_max = 6, .across = 4, .min_count = 2};
   const uint64_t fingerprint = build(texts, config).fingerprint();
   std::shuffle(texts.begin(), texts.end(), std::mt19937_64(1));
   CHECK(build(texts, config).fingerprint() == fingerprint);
-  CHECK(build(texts, {.min_count = 3}).fingerprint() != fingerprint);
-  CHECK(build(texts, {.across = 4, .min_count = 2}).fingerprint() != fingerprint);
+  const Fields options = config;
+  for (const Field& option : options.all()) {
+    CAPTURE(option.key);
+    VocabularyConfig other = config;
+    const FieldValue value = option.value();
+    const bool* yes = std::get_if<bool>(&value);
+    const int64_t next = option.key == "buckets" ? 1 << 10 : option.key == "max_terms" ? 10 : 5;
+    Fields(other).at(option.key).set(yes ? FieldValue(!*yes) : FieldValue(next));
+    CHECK(differences(other, config) == std::vector<std::string>{option.key});
+    CHECK(build(texts, other).fingerprint() != fingerprint);
+  }
   texts.push_back("shower");
   CHECK(build(texts, config).fingerprint() != fingerprint);
 }
