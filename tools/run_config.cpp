@@ -11,9 +11,12 @@ void RunConfig::validate() const {
   trainer.validate();
   optimizer.validate();
   schedule.validate();
-  if (std::ranges::find(Relevance::kMetrics, trainer.criterion) == std::end(Relevance::kMetrics))
-    fail(Fault::usage, "trainer.criterion: unknown metric \"", trainer.criterion,
-         "\"; expected one of spearman, auc, pr_auc, ndcg10, logloss, rmse, ece");
+  if (std::ranges::find(Relevance::kMetrics, trainer.criterion) == std::end(Relevance::kMetrics)) {
+    std::string known;
+    for (const char* metric : Relevance::kMetrics) known += std::string(known.empty() ? "" : ", ") + metric;
+    fail(Fault::usage, "trainer.criterion: unknown metric \"", trainer.criterion, "\"; expected one of ",
+         known);
+  }
   if (data.train.empty()) fail(Fault::usage, "data.train: empty; expected a table");
   if (data.bad_rows != "stop" && data.bad_rows != "skip")
     fail(Fault::usage, "data.bad_rows: \"", data.bad_rows, "\"; expected stop or skip");

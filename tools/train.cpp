@@ -174,9 +174,11 @@ void dry_run(RunConfig& config) {
   PairReader reader(table, config.columns, config.data.bad_rows);
   Workspace workspace;
   Bag query;
+  size_t shown = 0;
   int64_t at = 0;
-  for (LabelledPair pair; reader.next(pair); ++at) {
+  for (LabelledPair pair; shown < wanted.size() && reader.next(pair); ++at) {
     if (std::find(wanted.begin(), wanted.end(), at) == wanted.end()) continue;
+    ++shown;
     out << text("  ", number(pair.grade), "  ", pair.query, "  |  ", pair.product, "\n     ");
     model.encode(Side::query, pair.query, query, workspace);
     for (int64_t i = 0; i < query.terms.size(); ++i) out << " " << query.terms.surface(i);
