@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <charconv>
+#include <cmath>
 #include <cstdlib>
 #include <map>
 #include <set>
@@ -544,7 +545,8 @@ double rated(double truth, double careless, Dice& dice) {
     const int below = static_cast<int>(truth);
     sum += dice.chance(careless) ? 1 + dice.below(3) : below + dice.chance(truth - below);
   }
-  return (100 * sum + 1) / 3 / 100.0;
+  const int hundredths = (100 * sum + 1) / 3;
+  return hundredths / 100.0;
 }
 
 // What candidates are drawn from.
@@ -713,7 +715,7 @@ Market write_market(const std::filesystem::path& folder, const MarketConfig& con
     for (const Judgement& judgement : judgements) {
       const Product& product = market.products[static_cast<size_t>(judgement.product)];
       out += market.queries[static_cast<size_t>(judgement.query)].text + '\t' + product.id + '\t' +
-             product.title + '\t' + decimals(static_cast<int64_t>(judgement.relevance * 100 + 0.5)) + '\n';
+             product.title + '\t' + decimals(std::llround(judgement.relevance * 100)) + '\n';
     }
     return out;
   };

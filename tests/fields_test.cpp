@@ -160,7 +160,8 @@ TEST_CASE("fields: an unknown key names the nearest known one") {
   check_refused("line\nbreak", 1.0, "unknown key \"line\\nbreak\"");
   check_refused("trainer", 1.0, "trainer: got a value, expected a section");
   Settings settings;
-  const std::string endless(10'000'000, 'x');
+  std::string endless;
+  endless.resize(10'000'000, 'x');
   check_fails(
       Fault::usage, [&] { Fields(settings).at(endless); }, "unknown key \"xxxx", "did you mean");
   None none;
