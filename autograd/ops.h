@@ -71,6 +71,10 @@ Var softmax(Var x, const Segments& segments);
 Var softmax(Var x);               // over each row              [R,C] → [R,C]
 Var softmax(Var x, Ids lengths);  // over the first lengths[r] columns of row r, 0 behind; ids of the host
 
+// Self-attention (Vaswani et al. 2017) within each text; none overlap, rows of none are 0. qkv is q | k | v, and
+// head h owns columns h·D/heads … of each: softmax(q · kᵀ / √(D/heads)) · v; heads divide D.     [n,3D] → [n,D]
+Var attention(Var qkv, const Segments& texts, int64_t heads);
+
 // y = gain ⊙ (x − mean) / √(variance + ε) + bias over each row (Ba, Kiros & Hinton 2016)      [R,C], [C], [C]
 // → [R,C]
 Var layer_norm(Var x, Var gain, Var bias, real epsilon = real(1e-5));

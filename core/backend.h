@@ -83,6 +83,13 @@ class Backend {
   virtual void layer_norm_grad(Tensor x, Tensor gain, Tensor mean, Tensor inverse, Tensor dy, Tensor dx,
                                Tensor dgain, Tensor dbias) = 0;
 
+  // ---- self-attention (Vaswani et al. 2017) within each text; no two overlap. qkv [R,3D] is q | k | v, and head
+  // h owns columns h·D/heads … of each. Per head: y = softmax(q · kᵀ / √(D/heads)) · v, 0 for rows of no text;
+  // lse [heads,R], the log-sum-exp of each row's scores, is saved for the gradient.
+  virtual void attention(Tensor qkv, const Segments& texts, int64_t heads, Tensor y, Tensor lse) = 0;
+  virtual void attention_grad(Tensor qkv, const Segments& texts, int64_t heads, Tensor lse, Tensor dy,
+                              Tensor dqkv) = 0;
+
   // ---- dropout: y[i] += kept(key, i) ? x[i] / (1 − rate) : 0; its own gradient with dy for x
   virtual void dropout(uint64_t key, real rate, Tensor x, Tensor y) = 0;
 

@@ -276,6 +276,28 @@ void add_segments(Table& table) {
                    .by_row = ByRow{{0}}});
 }
 
+void add_attention(Table& table) {
+  struct Case {
+    const char* what;
+    int64_t n, depth, heads;
+    std::vector<int32_t> begins, ends;
+  };
+  for (const Case& c :
+       {Case{"one text", 5, 4, 2, {0}, {5}}, Case{"a text of one row", 1, 16, 1, {0}, {1}},
+        Case{"several texts, an empty one, rows of none", 33, 17, 1, {1, 23, 24, 24}, {22, 24, 24, 32}},
+        Case{"texts in any order", 12, 32, 4, {7, 0}, {12, 7}},
+        Case{"columns of one", 7, 3, 3, {0, 4}, {4, 7}}, Case{"no rows", 0, 4, 2, {0}, {0}}})
+    table.push_back({.name = text("attention, ", c.heads, " heads, ", c.what),
+                     .inputs = {{c.n, 3 * c.depth}},
+                     .f = [heads = c.heads](const Operands& x) { return attention(x[0], x.segments, heads); },
+                     .begins = c.begins,
+                     .ends = c.ends});
+  table.push_back({.name = "attention, 2 heads, no text",
+                   .inputs = {{3, 12}},
+                   .f = [](const Operands& x) { return attention(x[0], x.segments, 2); },
+                   .flat = {0}});
+}
+
 // ---- losses
 
 Var weighted(const Operands& x, std::initializer_list<real> weights) {
@@ -330,6 +352,7 @@ Table make_table() {
   add_matrices(table);
   add_look_ups(table);
   add_segments(table);
+  add_attention(table);
   add_losses(table);
   return table;
 }

@@ -264,3 +264,34 @@ TEST_CASE("a row's bits do not depend on its batch: products, softmax, layer nor
       CHECK(differing == 0);
     }
 }
+
+TEST_CASE("a text's bits do not depend on its batch: attention and its gradient") {
+  constexpr int64_t kTexts = 40, kRows = kTexts * (kTexts + 1) / 2;  // of 1 … 40 rows
+  std::vector<int32_t> offsets = {0};
+  for (int32_t n = 1; n <= kTexts; ++n) offsets.push_back(offsets.back() + n);
+  for (const int64_t depth : {12, 32, 64}) {
+    constexpr int64_t kHeads = 4;
+    Parameters parameters(cpu(), 5);
+    const Tensor qkv = parameters.root().add("qkv", {kRows, 3 * depth}, normal(1)).value(),
+                 dy = parameters.root().add("dy", {kRows, depth}, normal(1)).value();
+    // The results and gradients of rows begin … begin + count.
+    const auto run = [&](int64_t begin, int64_t count, const Segments& texts) {
+      const Buffer y(cpu(), {count, depth}), lse(cpu(), {kHeads, count}), dqkv(cpu(), {count, 3 * depth});
+      const Tensor part = qkv.slice(begin, count);
+      cpu().attention(part, texts, kHeads, y.tensor(), lse.tensor());
+      cpu().zero(dqkv.tensor());
+      cpu().attention_grad(part, texts, kHeads, lse.tensor(), dy.slice(begin, count), dqkv.tensor());
+      return std::pair(numbers(y.tensor()), numbers(dqkv.tensor()));
+    };
+    const auto together = run(0, kRows, Segments::between(offsets));
+    Numbers y, dqkv;
+    for (size_t t = 0; t < kTexts; ++t) {
+      const std::vector<int32_t> text = {0, offsets[t + 1] - offsets[t]};
+      const auto alone = run(offsets[t], text[1], Segments::between(text));
+      y.insert(y.end(), alone.first.begin(), alone.first.end());
+      dqkv.insert(dqkv.end(), alone.second.begin(), alone.second.end());
+    }
+    CHECK(same_bits(together.first, y));
+    CHECK(same_bits(together.second, dqkv));
+  }
+}

@@ -727,6 +727,16 @@ TEST_CASE("errors: every op checks its arguments before it computes") {
   const Tensor huge{x.value().data, {1 << 16, 1 << 16}, &cpu()};
   bug([&] { softmax(tape.constant(huge)); }, "softmax: 4294967296 in one batch; expected at most 2147483647");
   bug([&] { softmax(x, ids({3, 4})); }, "softmax: length 4 in a row of 3");
+  bug([&] { attention(x, segments({0}, {2}), 0); }, "attention: 0 heads for q | k | v of 3 columns");
+  bug([&] { attention(x, segments({0}, {2}), 2); }, "attention: 2 heads for q | k | v of 3 columns");
+  bug(
+      [&] {
+        attention(ones({2, 4}), segments({0}, {2}), 1);
+      },
+      "attention: 1 heads for q | k | v of 4 columns");
+  bug([&] { attention(x, segments({0}, {3}), 1); }, "attention: text 0 … 3 of 2 rows");
+  bug([&] { attention(x, segments({0, 1}, {2, 2}), 1); }, "attention: text 1 … 2 overlaps another");
+  bug([&] { attention(x, segments({0, 1}, {2}), 1); }, "attention: as many begins as ends");
   bug([&] { layer_norm(x, row, pair); }, "layer_norm: gain [3] and bias [2] for [2,3]");
   bug([&] { cross_entropy(x, ids({1})); }, "cross_entropy: 1 labels for 2 rows");
   bug([&] { cross_entropy(x, ids({1, 3})); }, "cross_entropy: label 3; expected less than 3");

@@ -99,3 +99,15 @@ TEST_CASE("twins: softmax over segments") {
               .high = 4},
              [](const Operands& x) { return softmax_twin(x[0], x.segments); });
 }
+
+TEST_CASE("twins: attention") {
+  for (const auto& [depth, heads] : {std::array<int64_t, 2>{64, 4}, {32, 4}, {10, 2}, {48, 1}})
+    check_twin({.name = text("attention of ", depth, " columns, ", heads, " heads"),
+                .inputs = {{120, 3 * depth}},
+                .f = [heads = heads](const Operands& x) { return attention(x[0], x.segments, heads); },
+                .begins = {1, 66, 66, 70, 83},
+                .ends = {66, 66, 67, 82, 120},
+                .low = -3,
+                .high = 3},
+               [heads = heads](const Operands& x) { return attention_twin(x[0], x.segments, heads); });
+}

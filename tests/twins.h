@@ -3,6 +3,8 @@
 // all gradients.
 #pragma once
 
+#include <cmath>
+#include <numeric>
 #include <vector>
 
 #include "autograd/ops.h"
@@ -60,6 +62,29 @@ inline Var softmax_twin(Var x, const Segments& segments) {
   const Var sums = segment_sum(e, segments) + tape.constant({segments.size(), 1}, empty);
   const Var p = e / gather(sums, owner) * tape.constant({x.size(), 1}, inside);
   return reshape(p, x.shape());
+}
+
+// Text by text and head by head; a matrix of ones and zeros puts the rows of a text back to their place.
+inline Var attention_twin(Var qkv, const Segments& texts, int64_t heads) {
+  Tape& tape = *qkv.tape;
+  const int64_t depth = qkv.cols() / 3, width = depth / heads;
+  Var y = filled(tape, {qkv.rows(), depth}, 0);
+  for (size_t t = 0; t < texts.begins.size(); ++t) {
+    std::vector<int32_t> rows(static_cast<size_t>(texts.ends[t] - texts.begins[t]));
+    std::iota(rows.begin(), rows.end(), texts.begins[t]);
+    std::vector<real> back(static_cast<size_t>(qkv.rows()) * rows.size());
+    for (size_t j = 0; j < rows.size(); ++j) back[static_cast<size_t>(rows[j]) * rows.size() + j] = 1;
+    const Var text = gather(qkv, rows);
+    std::vector<Var> parts;
+    for (int64_t head = 0; head < heads; ++head) {
+      const auto part = [&](int64_t i) { return slice_columns(text, i * depth + head * width, width); };
+      const Var scores = affine(matmul_transposed(part(0), part(1)),
+                                static_cast<real>(1 / std::sqrt(static_cast<double>(width))));
+      parts.push_back(matmul(softmax(scores), part(2)));
+    }
+    y = y + matmul(tape.constant({qkv.rows(), static_cast<int64_t>(rows.size())}, back), concat(parts));
+  }
+  return y;
 }
 
 }  // namespace steelyard::test

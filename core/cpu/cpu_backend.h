@@ -1,5 +1,5 @@
 // The processor's Backend. The kernels are grouped as in cuda/: elementwise.cpp, linear.cpp, rows.cpp,
-// norm.cpp, optim.cpp.
+// norm.cpp, attention.cpp, optim.cpp.
 #pragma once
 
 #include "core/backend.h"
@@ -52,6 +52,10 @@ class CpuBackend final : public Backend {
                   Tensor inverse) override;
   void layer_norm_grad(Tensor x, Tensor gain, Tensor mean, Tensor inverse, Tensor dy, Tensor dx, Tensor dgain,
                        Tensor dbias) override;
+
+  void attention(Tensor qkv, const Segments& texts, int64_t heads, Tensor y, Tensor lse) override;
+  void attention_grad(Tensor qkv, const Segments& texts, int64_t heads, Tensor lse, Tensor dy,
+                      Tensor dqkv) override;
 
   void dropout(uint64_t key, real rate, Tensor x, Tensor y) override;
 
