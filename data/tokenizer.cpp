@@ -214,7 +214,7 @@ class WordCutter {
     return i;
   }
 
-  // Appends points [first, last), letters or one ideograph, composed; true if all of them are ASCII.
+  // Appends points [first, last), letters or ideographs, composed; true if all of them are ASCII.
   bool append_letters(size_t first, size_t last) {
     begin_word();
     const bool ascii = std::all_of(points_.begin() + static_cast<std::ptrdiff_t>(first),
@@ -223,9 +223,34 @@ class WordCutter {
     if (ascii)
       for (size_t i = first; i < last; ++i) text_.push_back(static_cast<char>(code(i)));
     else
-      append_composed(first, last);
+      for (const int32_t code : compose(first, last)) append_utf8(text_, code);
     end_word(first, last);
     return ascii;
+  }
+
+  // Reads the run of ideographs that begins at point i, one code for each with its marks; returns the index
+  // after it.
+  size_t read_run(size_t i) {
+    out_.run_.clear();
+    while (kind(i) == ideograph) {
+      const size_t end = end_of_letters(i);
+      const auto codes = compose(i, end);
+      out_.run_.push_back(codes.size() == 1 ? codes[0] : Tokenizer::kNoCode);
+      i = end;
+    }
+    return i;
+  }
+
+  // Appends the words of that run and returns the index after it.
+  size_t append_run(size_t i, const Dictionary& dictionary) {
+    read_run(i);
+    dictionary.segment(out_.run_, out_.cut_);
+    for (size_t at = 0; at < out_.run_.size();) {
+      const size_t first = i;
+      for (const size_t next = out_.cut_.next(at); at < next; ++at) i = end_of_letters(i);
+      append_letters(first, i);
+    }
+    return i;
   }
 
   // Appends in or ft where a sign for it stands at point i, behind a number, and returns the index after it.
@@ -305,7 +330,7 @@ class WordCutter {
   }
 
   // Canonical order (marks by combining class, equal ones in place), then composition.
-  void append_composed(size_t first, size_t last) {
+  std::span<const int32_t> compose(size_t first, size_t last) {
     auto& codes = out_.composed_;
     codes.clear();
     for (size_t i = first; i < last; ++i) {
@@ -320,17 +345,18 @@ class WordCutter {
     const auto count =
         utf8proc_normalize_utf32(codes.data(), static_cast<utf8proc_ssize_t>(codes.size()), kHow);
     invariant(count > 0, "composition: ", utf8proc_errmsg(count));
-    for (utf8proc_ssize_t i = 0; i < count; ++i) append_utf8(text_, codes[static_cast<size_t>(i)]);
+    return {codes.data(), static_cast<size_t>(count)};
   }
 
   void begin_word() {
     if (!out_.words_.empty()) text_.push_back(' ');
     const auto begin = static_cast<int64_t>(text_.size());
-    out_.words_.push_back({begin, begin, 0, 0});
+    out_.words_.push_back({begin, begin, 0, 0, false});
   }
   void end_word(size_t first, size_t last) {
     out_.words_.back().source_begin = points_[first].begin;
     out_.words_.back().source_end = points_[last - 1].end;
+    out_.words_.back().ideographs = kind(first) == ideograph;
     close_last_word();
   }
   void replace_last_word(std::string_view with) {
@@ -344,11 +370,12 @@ class WordCutter {
   std::string& text_;
 };
 
-Tokenizer::Tokenizer(const TokenizerConfig& config)
+Tokenizer::Tokenizer(const TokenizerConfig& config, const Dictionary* dictionary)
     : stem_(config.stem == "english"  ? Stem::english
             : config.stem == "plural" ? Stem::plural
                                       : Stem::none),
-      units_(config.units) {
+      units_(config.units),
+      dictionary_(dictionary) {
   if (stem_ == Stem::none && config.stem != "none")
     fail(Fault::usage, "tokenizer.stem: got \"", config.stem, "\"; expected none, plural or english");
 }
@@ -370,8 +397,14 @@ void Tokenizer::tokenize(std::string_view utf8, Tokens& out) const {
         i = after_number ? cutter.after_possessive(end) : sign_end;
         break;
       }
-      case letter:
-      case ideograph: {
+      case ideograph:
+        if (dictionary_) {
+          i = cutter.after_possessive(cutter.append_run(i, *dictionary_));
+          after_number = false;
+          break;
+        }
+        [[fallthrough]];
+      case letter: {
         const size_t end = cutter.end_of_letters(i);
         const bool ascii = cutter.append_letters(i, end);
         i = cutter.after_possessive(end);
@@ -386,6 +419,13 @@ void Tokenizer::tokenize(std::string_view utf8, Tokens& out) const {
       }
     }
   }
+}
+
+std::span<const int32_t> Tokenizer::run(std::string_view utf8, Tokens& scratch) {
+  WordCutter cutter(scratch);
+  cutter.read(utf8);
+  if (cutter.read_run(0) < cutter.points()) return {};
+  return scratch.run_;
 }
 
 }  // namespace steelyard

@@ -55,6 +55,7 @@ void VocabularyConfig::validate() const {
   within("word_ngrams", word_ngrams, 1, 16);
   within("subword_min", subword_min, 1, 32);
   within("subword_max", subword_max, 0, 32);
+  within("ideographs", ideographs, 0, 32);
   within("across", across, 0, 32);
   within("min_count", min_count, 1, std::numeric_limits<int>::max());
   within("max_terms", max_terms, 0, 1 << 30);
@@ -123,9 +124,13 @@ void Terms::read(const Tokens& tokens, const VocabularyConfig& config) {
   for (int64_t w = 0; w < tokens.size(); ++w) {
     add_words(TermKind::word, w, w);
     const int64_t begin = first_of_word_[at(w)], end = first_of_word_[at(w + 1)];
+    const bool ideographs = tokens.word(w).ideographs;
     // A boundary is a character before the first and one behind the last.
-    const int64_t margin = config.boundaries ? 1 : 0;
-    for (int64_t n = config.subword_min; n <= config.subword_max && n < end - begin + 2 * margin; ++n)
+    const int64_t margin = config.boundaries && !ideographs ? 1 : 0;
+    const int64_t shortest = ideographs ? 1 : config.subword_min;
+    const int64_t longest = ideographs ? std::min<int64_t>(config.ideographs, end - begin)
+                                       : std::min<int64_t>(config.subword_max, end - begin + 2 * margin - 1);
+    for (int64_t n = shortest; n <= longest; ++n)
       for (int64_t i = begin - margin; i + n <= end + margin; ++i) add_subword(w, i, n);
     for (int64_t n = 2; n <= config.word_ngrams && w + n <= tokens.size(); ++n)
       add_words(TermKind::phrase, w, w + n - 1);
@@ -257,8 +262,9 @@ Vocabulary Vocabulary::load(std::span<const NamedArray> arrays, const Vocabulary
 }
 
 uint64_t Vocabulary::fingerprint() const {
-  const int64_t options[] = {config_.word_ngrams, config_.subword_min, config_.subword_max, config_.across,
-                             config_.boundaries,  config_.buckets,     documents_};
+  const int64_t options[] = {config_.word_ngrams, config_.subword_min, config_.subword_max,
+                             config_.ideographs,  config_.across,      config_.boundaries,
+                             config_.buckets,     documents_};
   uint64_t hash = XXH3_64bits_withSeed(options, sizeof options, kSeed);
   const auto mix = [&](const auto& values) {
     hash = XXH3_64bits_withSeed(values.data(), values.size() * sizeof values[0], hash);

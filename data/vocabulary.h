@@ -5,7 +5,12 @@
 //   word     faucet           a word of the Tokens
 //   phrase   shower faucet    2 … word_ngrams words, one blank between
 //   subword  *fau* *<fa*      subword_min … subword_max characters inside one longer word; < and > are its
-//   ends across   +rfauc+          `across` characters of the text written without blanks
+//                             ends
+//            *壳*             in ideographs and kana: 1 … `ideographs` characters of one word, ends not marked
+//   across   +rfauc+          `across` characters of the text written without blanks
+//
+// One ideograph means as much as several letters, and where words end is only the dictionary's opinion. So a
+// run may be the whole word: 手机壳, one word here and 手机 壳 there, still shares *手* *机* *壳* and *手机*.
 //
 // Words hold no blank, * or +, so surfaces of different kinds never meet. Characters are code points.
 //
@@ -34,6 +39,7 @@ struct VocabularyConfig {
   int subword_min = 3;
   int subword_max = 4;
   bool boundaries = true;
+  int ideographs = 0;
   int across = 5;
   int min_count = 3;
   int max_terms = 200'000;
@@ -46,6 +52,8 @@ struct VocabularyConfig {
     f("subword_max", subword_max, "longest run of characters inside a word; 0 for none");
     f("boundaries", boundaries,
       "mark where words begin and end, so that *<fau* and *cet>* are runs of their own");
+    f("ideographs", ideographs,
+      "longest run of characters in a word of ideographs; 0 for none; 2 where a dictionary cuts words");
     f("across", across, "characters in a run across the text with blanks removed; 0 for none");
     f("min_count", min_count, "training texts that must hold a term before it gets an entry of its own");
     f("max_terms", max_terms, "most entries; the most frequent terms are kept");
