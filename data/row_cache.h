@@ -1,6 +1,6 @@
-// A training set encoded once per run and mapped into memory: texts as ragged columns of ids, numbers as
-// columns of floats, one entry per row. Training reads row i in any order at the price of a page that the
-// system keeps.
+// A training set encoded once per run and mapped into memory: lists of ids (a text is a list of terms), ids and
+// numbers. Each column has as many entries as its writer gave it: one per row, one per distinct text. Training
+// reads entries in any order at the price of a page that the system keeps.
 //
 // The cache has a key, a fingerprint of everything it was made from (data files, options, vocabulary). One
 // with another key, of another format or damaged in any way is built again, never trusted: core/tensor_file.h
@@ -23,19 +23,20 @@
 
 namespace steelyard {
 
-// The columns while they are being made, in memory: every column ends up with one entry per row.
+// The columns while they are being made, in memory.
 struct RowColumns {
-  struct Texts {
+  struct Lists {
     std::vector<int64_t> starts{0};
     std::vector<int32_t> values;
 
-    void push_back(Ids ids) {
-      values.insert(values.end(), ids.begin(), ids.end());
-      starts.push_back(static_cast<int64_t>(values.size()));
-    }
+    void add(int32_t value) { values.push_back(value); }
+    void end() { starts.push_back(static_cast<int64_t>(values.size())); }  // of an entry
+    void clear() { starts.resize(1), values.clear(); }
+    Ragged<int32_t> ragged() const { return {starts, values}; }
   };
-  std::map<std::string, Texts> texts;                 // "NAME/starts" and "NAME/values" in the file
-  std::map<std::string, std::vector<float>> numbers;  // "NAME" in the file
+  std::map<std::string, Lists> lists;                 // "NAME/starts" and "NAME/values" in the file
+  std::map<std::string, std::vector<int32_t>> ids;    // "NAME"
+  std::map<std::string, std::vector<float>> numbers;  // "NAME"
 };
 
 class RowCache {
@@ -47,18 +48,19 @@ class RowCache {
   static RowCache open_or_build(const std::filesystem::path& path, const std::string& key,
                                 const Build& build);
 
-  int64_t rows() const { return rows_; }
   const std::string& key() const { return file_->metadata("key"); }
 
   // Views into the map, valid as long as the cache. Error(bug) if there is no such column.
   Ragged<int32_t> ragged(std::string_view name) const;
-  std::span<const float> column(std::string_view name) const;
+  Ids ids(std::string_view name) const;
+  std::span<const float> numbers(std::string_view name) const;
 
  private:
-  explicit RowCache(std::unique_ptr<TensorFile> file);
+  explicit RowCache(std::unique_ptr<TensorFile> file) : file_(std::move(file)) {}
+  template <class T>
+  std::span<const T> column(std::string_view name, ElementType type) const;
 
   std::unique_ptr<TensorFile> file_;
-  int64_t rows_ = 0;
 };
 
 }  // namespace steelyard

@@ -37,10 +37,10 @@ class Bm25 final : public BagModel {
  public:
   Bm25(const Bm25Config& config, const Vocabulary& vocabulary) : config_(config), vocabulary_(vocabulary) {}
 
-  Var query_weights(Tape& tape, const TermBatch& terms) const override;
-  Var product_weights(Tape& tape, const TermBatch& terms) const override;
-  int places_per_term(Side) const override { return 2; }  // frequency in the text, words of the text
-  void places(Side side, const Bag& bag, std::vector<int32_t>& out) const override;
+  // Reads of each term its frequency in the text and the words of the text.
+  void read(Side side, const Bag& bag, TextColumns& out) const override;
+  Weights weigh(Tape& tape, Side side, const TextBatch& texts) const override;
+  Scores scores(Tape& tape, const PairBatch& pairs, double progress) const override;
 
  private:
   const Bm25Config& config_;

@@ -3,10 +3,15 @@
 #include <algorithm>
 #include <array>
 #include <cmath>
+#include <utility>
+
+#include "core/random.h"
 
 namespace steelyard {
 
 namespace {
+
+size_t at(int64_t i) { return static_cast<size_t>(i); }
 
 // What a place tells apart. A place is one row of a small table.
 constexpr int kKinds = 5;      // word, phrase, short and long run inside a word, run across words
@@ -51,47 +56,318 @@ int64_t head_of(const Tokens& words) {
   return words.size() - 1;
 }
 
+constexpr int64_t kPriors = 2;         // "(product)", "(query)"
+constexpr int64_t kPriorLengths = 80;  // words of a text: 0 … 78, more
+constexpr int64_t kSample = 256;       // words by which a step estimates the penalty of all
+
 }  // namespace
 
-DeepBow::DeepBow(Parameters::Scope at, const DeepBowConfig& config, const Vocabulary& vocabulary)
-    : config_(config),
-      vocabulary_(vocabulary),
-      query_term_((at / "query").table("term", {vocabulary.size(), 1}, values([&](int64_t id) {
-                                         return std::log(vocabulary.idf(static_cast<int32_t>(id)));
-                                       }))),
-      query_place_((at / "query").add("place", {kQueryPlaces, 1}, constant(0))),
-      product_term_(
-          (at / "product").table("term", {vocabulary.size(), 1}, constant(std::log(std::exp(real(1)) - 1)))),
-      product_place_((at / "product").add("place", {kKinds * kHeads, 1}, constant(0))) {}
+void DeepBowConfig::validate() const {
+  const auto require = [](bool holds, const char* key, const auto& value, const char* expected) {
+    if (!holds) fail(Fault::usage, "deepbow.", key, ": ", value, "; expected ", expected);
+  };
+  for (const auto& [key, bag] : {std::pair{"query_bag", query_bag}, {"product_bag", product_bag}})
+    require(bag == "weighting" || bag == "expansion", key, bag, "weighting or expansion");
+  require(penalty == "flops" || penalty == "l1", "penalty", penalty, "flops or l1");
+  require(query_dropout >= 0 && query_dropout < 1, "query_dropout", query_dropout, "0 ≤ rate < 1");
+  const auto factor = [&](const char* key, double value) {
+    require(value >= 0 && std::isfinite(value), key, value, "0 or more");
+  };
+  factor("prior_penalty", prior_penalty);
+  factor("query_penalty", query_penalty), factor("product_penalty", product_penalty);
+  factor("negatives", negatives);
+}
 
-int DeepBow::places_per_term(Side) const { return 1; }
+DeepBow::DeepBow(Parameters::Scope scope, const DeepBowConfig& config, const EncoderConfig& encoder,
+                 const Vocabulary& vocabulary)
+    : config_(config), vocabulary_(vocabulary) {
+  if (config.query_encoder || config.product_encoder)
+    encoder_.emplace(scope / "encoder", encoder, vocabulary);
+  query_ = make(scope / "query", Side::query);
+  product_ = make(scope / "product", Side::product);
+}
 
-void DeepBow::places(Side side, const Bag& bag, std::vector<int32_t>& out) const {
+DeepBow::Bags DeepBow::make(Parameters::Scope scope, Side side) const {
+  const bool query = side == Side::query;
+  Bags bags;
+  bags.weighting = (query ? config_.query_bag : config_.product_bag) == "weighting";
+  bags.encoded = query ? config_.query_encoder : config_.product_encoder;
+  bags.expands = bags.encoded && !bags.weighting;
+  bags.penalty = query ? config_.query_penalty : config_.product_penalty;
+  const Init idf = values([this](int64_t id) { return std::log(vocabulary_.idf(static_cast<int32_t>(id))); });
+  const Init one = constant(std::log(std::exp(real(1)) - 1));  // where the softplus is 1
+  bags.term = &scope.table("term", {vocabulary_.size(), 1}, bags.weighting ? idf : one);
+  if (query ? config_.query_places : config_.product_places)
+    bags.place = &scope.add("place", {query ? kQueryPlaces : kKinds * kHeads, 1}, constant(0));
+  if (config_.priors) {
+    const Parameters::Scope prior = scope / "prior";
+    bags.prior_term = &prior.table("term", {vocabulary_.size(), 1}, constant(0));
+    bags.prior_length = &prior.add("length", {kPriorLengths, 1}, constant(0));
+    bags.prior_bias = &prior.add("bias", {1}, constant(0));
+  }
+  if (!bags.encoded) return bags;
+  const int64_t width = encoder_->width();
+  if (bags.weighting) {
+    bags.attention = &scope.add("attention", {width, width}, constant(0));
+    return bags;
+  }
+  bags.context = &scope.add("context", {width, 1}, constant(0));
+  bags.output = &scope.add("output", {width, width}, glorot(width, width));
+  bags.bias = &scope.table("bias", {encoder_->words(), 1}, constant(0));
+  if (config_.gate) {
+    bags.gate = &scope.add("gate", {2 * width, 1}, constant(0));
+    bags.gate_bias = &scope.add("gate_bias", {1}, constant(-3));  // the word's own weight first
+  }
+  return bags;
+}
+
+void DeepBow::read(Side side, const Bag& bag, TextColumns& out) const {
   const auto words = static_cast<int32_t>(bag.tokens.size());
   const int64_t head = side == Side::product ? head_of(bag.tokens) : 0;
   for (int64_t i = 0; i < bag.terms.size(); ++i) {
-    const auto& [id, count, term_kind, word, last] = bag.terms[i];
+    const Term& term = bag.terms[i];
     const int kind = kind_of(bag, i);
     if (side == Side::product) {
-      const int64_t to_head = std::clamp<int64_t>(head - last, -kHeadReach, kHeadReach) + kHeadReach;
-      out.push_back(kind * kHeads + static_cast<int>(to_head));
+      const int64_t to_head = std::clamp<int64_t>(head - term.last, -kHeadReach, kHeadReach) + kHeadReach;
+      out.places.add(kind * kHeads + static_cast<int>(to_head));
       continue;
     }
-    const int length = std::min(words, kLengths - 1), from_last = std::min(words - 1 - last, kFromLast - 1);
-    const int rarity = rarity_of(vocabulary_.document_frequency(vocabulary_.id(bag.tokens[word])));
-    out.push_back(((kind * kLengths + length) * kFromLast + from_last) * kRarities + rarity);
+    const int length = std::min(words, kLengths - 1);
+    const int from_last = std::min(words - 1 - term.last, kFromLast - 1);
+    const int rarity = rarity_of(vocabulary_.document_frequency(vocabulary_.id(bag.tokens[term.word])));
+    out.places.add(((kind * kLengths + length) * kFromLast + from_last) * kRarities + rarity);
   }
+  if (of(side).encoded) encoder_->read(bag, out);
 }
 
-Var DeepBow::query_weights(Tape& tape, const TermBatch& terms) const {
-  Var logits = rows(tape, query_term_, tape.index(terms.ids));
-  if (config_.query_places) logits = logits + gather(tape.leaf(query_place_), terms.places);
-  return softmax(logits, terms.texts);
+// ---- weights
+
+Scores DeepBow::prior(Tape& tape, const Bags& bags, const TextBatch& texts) const {
+  const int64_t n = texts.texts.size();
+  const std::span<real> shares = tape.array<real>(n);
+  List lengths(tape, n);
+  for (size_t i = 0; i < shares.size(); ++i) {
+    shares[i] = 1 / std::sqrt(static_cast<real>(std::max(1, texts.texts.ends[i] - texts.texts.begins[i])));
+    lengths.add(std::min<int32_t>(texts.lengths[i], kPriorLengths - 1));
+  }
+  const Var terms = rows(tape, *bags.prior_term, tape.index(texts.terms));
+  const Var sums = scale_rows(segment_sum(terms, texts.texts), tape.constant({n}, shares));
+  const Var length = gather(tape.leaf(*bags.prior_length), lengths);
+  return {softplus(add_row(sums + length, tape.leaf(*bags.prior_bias))),
+          affine(sum(square(terms)), static_cast<real>(config_.prior_penalty / static_cast<double>(n)))};
 }
 
-Var DeepBow::product_weights(Tape& tape, const TermBatch& terms) const {
-  const Var weights = softplus(rows(tape, product_term_, tape.index(terms.ids)));
-  return config_.product_places ? weights * exp(gather(tape.leaf(product_place_), terms.places)) : weights;
+Var DeepBow::own(Tape& tape, const Bags& bags, const TextBatch& texts, const Encoded& encoded) const {
+  Var logits = rows(tape, *bags.term, tape.index(texts.terms));
+  const auto place = [&] { return gather(tape.leaf(*bags.place), texts.places); };
+  if (bags.weighting) {
+    if (bags.place) logits = logits + place();
+    if (bags.encoded) {
+      const Var text = matmul(encoded.text, tape.leaf(*bags.attention));
+      const Var attention = dot_rows(gather(text, texts.term_texts), gather(encoded.words, texts.term_words));
+      const real scale = 1 / std::sqrt(static_cast<real>(encoder_->width()));
+      logits = logits + affine(reshape(attention, logits.shape()), scale);
+    }
+    return softmax(logits, texts.texts);
+  }
+  if (bags.encoded)
+    logits = logits + gather(matmul(encoded.words, tape.leaf(*bags.context)), texts.term_words);
+  const Var weights = softplus(logits);
+  return bags.place ? weights * exp(place()) : weights;
+}
+
+Var DeepBow::mixed(Tape& tape, const Bags& bags, const TextBatch& texts, const Encoded& encoded,
+                   Var own) const {
+  // The terms that are words of the encoder's table; every other term keeps its weight.
+  const auto m = std::ssize(texts.terms);
+  List terms(tape, m), rows(tape, m), of_texts(tape, m), of_words(tape, m), offsets(tape, m + 1);
+  for (int64_t j = 0; j < m; ++j) {
+    offsets.add(terms.size());
+    const int32_t row = encoder_->row(texts.terms[at(j)]);
+    if (row < 0) continue;
+    terms.add(static_cast<int32_t>(j)), rows.add(row);
+    of_texts.add(texts.term_texts[at(j)]), of_words.add(texts.term_words[at(j)]);
+  }
+  offsets.add(terms.size());
+  const Var by_text = expansion(tape, bags, encoded.text, of_texts, rows);
+  const Var both = concat({gather(encoded.text, of_texts), gather(encoded.words, of_words)});
+  const Var p = sigmoid(linear(both, tape.leaf(*bags.gate), tape.leaf(*bags.gate_bias)));
+  const Var change = p * (by_text - gather(own, terms));
+  return own + segment_sum(change, Segments::between(offsets));
+}
+
+Var DeepBow::expansion(Tape& tape, const Bags& bags, Var text, Ids words) const {
+  const RowIndex index = tape.index(words);
+  const Var output = matmul(text, tape.leaf(*bags.output));
+  const Var bias = reshape(rows(tape, *bags.bias, index), {std::ssize(words)});
+  return log_relu(add_row(matmul_transposed(output, rows(tape, encoder_->table(), index)), bias));
+}
+
+Var DeepBow::expansion(Tape& tape, const Bags& bags, Var text, Ids texts, Ids words) const {
+  const RowIndex index = tape.index(words);
+  const Var output = gather(matmul(text, tape.leaf(*bags.output)), texts);
+  const Var dot = reshape(dot_rows(output, rows(tape, encoder_->table(), index)), {std::ssize(words), 1});
+  return log_relu(dot + rows(tape, *bags.bias, index));
+}
+
+Weights DeepBow::weigh(Tape& tape, Side side, const TextBatch& texts) const {
+  const Bags& bags = of(side);
+  const Encoded encoded = bags.encoded ? (*encoder_)(tape, side, texts) : Encoded{};
+  Weights weights{own(tape, bags, texts, encoded)};
+  if (bags.gate) weights.own = mixed(tape, bags, texts, encoded, weights.own);
+  if (bags.expands) weights.expansion = expansion(tape, bags, encoded.text, encoder_->all_rows());
+  if (!config_.priors) return weights;
+  const int64_t n = texts.texts.size();
+  const std::span<real> ones = tape.array<real>(n);
+  std::fill(ones.begin(), ones.end(), real(1));
+  const Var one = tape.constant({n, 1}, ones), own = prior(tape, bags, texts).scores;
+  const Var priors = side == Side::query ? concat({one, own}) : concat({own, one});
+  weights.expansion = bags.expands ? concat({weights.expansion, priors}) : priors;
+  return weights;
+}
+
+int32_t DeepBow::expansion_id(Side side, int64_t column) const {
+  const int64_t words = of(side).expands ? encoder_->words() : 0;
+  return column < words ? encoder_->id(static_cast<int32_t>(column))
+                        : static_cast<int32_t>(vocabulary_.size() + column - words);
+}
+
+std::string_view DeepBow::name(int32_t id) const {
+  return id == vocabulary_.size() ? "(product)" : "(query)";
+}
+
+double DeepBow::first_score() const { return config_.priors ? kPriors * std::log(2.0) : 0; }
+
+std::vector<int32_t> DeepBow::sources(Tape& tape, Side side, const TextBatch& texts, Ids ids) const {
+  std::vector<int32_t> words;
+  for (int32_t id : ids) words.push_back(encoder_->row(id));
+  // E_t O h_c is linear in h_c, and h_c is the sum of what its words add to it.
+  const Encoded encoded = (*encoder_)(tape, side, texts);
+  const Var shares = matmul(encoded.word_shares, tape.leaf(*of(side).output));
+  const Tensor logits =
+      matmul_transposed(shares, rows(tape, encoder_->table(), tape.index(words))).value();  // [w, C]
+  std::vector<int32_t> sources(words.size(), logits.rows() > 0 ? 0 : -1);
+  for (int64_t w = 1; w < logits.rows(); ++w)
+    for (size_t c = 0; c < words.size(); ++c) {
+      const auto logit = [&](int64_t word) {
+        return logits.data[word * std::ssize(words) + static_cast<int64_t>(c)];
+      };
+      if (logit(w) > logit(sources[c])) sources[c] = static_cast<int32_t>(w);
+    }
+  return sources;
+}
+
+// ---- training
+
+PairOptions DeepBow::pair_options() const {
+  return {.query_dropout = config_.query_dropout,
+          .all_products = config_.priors || product_.weighting || query_.expands || config_.negatives > 0,
+          .negatives = config_.negatives > 0};
+}
+
+// What one side's expansion adds to the scores: for the other side's words that it does not hold itself.
+Scores DeepBow::expanded_scores(Tape& tape, const Bags& bags, const PairBatch& pairs, Side side, Var text,
+                                Var other, double progress) const {
+  const bool query = side == Side::query;
+  const TextBatch& others = query ? pairs.products : pairs.queries;
+  const Ids other_text = query ? pairs.product : pairs.query, own_text = query ? pairs.query : pairs.product;
+  const Ids matched = query ? pairs.product_matches : pairs.query_matches;
+  int64_t most = 0;
+  for (int32_t t : other_text) most += others.texts.ends[at(t)] - others.texts.begins[at(t)];
+  List terms(tape, most), words(tape, most), texts(tape, most), offsets(tape, pairs.size() + 1);
+  const std::span<int32_t> matched_by = tape.array<int32_t>(std::ssize(others.terms));
+  std::fill(matched_by.begin(), matched_by.end(), -1);
+  for (int32_t pair = 0; pair < pairs.size(); ++pair) {
+    offsets.add(terms.size());
+    for (int32_t k = pairs.matches.begins[at(pair)]; k < pairs.matches.ends[at(pair)]; ++k)
+      matched_by[at(matched[at(k)])] = pair;
+    const int32_t text_of = other_text[at(pair)];
+    for (int32_t j = others.texts.begins[at(text_of)]; j < others.texts.ends[at(text_of)]; ++j) {
+      const int32_t row = encoder_->row(others.terms[at(j)]);
+      if (row < 0 || matched_by[at(j)] == pair) continue;
+      terms.add(j), words.add(row), texts.add(own_text[at(pair)]);
+    }
+  }
+  offsets.add(terms.size());
+  const Var by_text = expansion(tape, bags, text, texts, words);
+  Scores out{segment_sum(gather(other, terms) * by_text, Segments::between(offsets))};
+  if (bags.penalty > 0 && encoder_->words() > 0) {
+    const std::span<int32_t> sample = tape.array<int32_t>(kSample);
+    const uint64_t key = tape.next_random_key();
+    for (size_t i = 0; i < sample.size(); ++i)
+      sample[i] = static_cast<int32_t>(random_bits(key, i) % static_cast<uint64_t>(encoder_->words()));
+    const Var weights = expansion(tape, bags, text, sample);  // [n, kSample]
+    const std::span<real> share = tape.array<real>(text.rows());
+    std::fill(share.begin(), share.end(), 1 / static_cast<real>(share.size()));
+    const Var means = matmul(tape.constant({1, text.rows()}, share), weights);
+    const double ramp = std::min(1.0, 3 * progress);
+    const double factor = bags.penalty * ramp * ramp * encoder_->words() / static_cast<double>(kSample);
+    out.penalty = affine(sum(config_.penalty == "flops" ? square(means) : means), static_cast<real>(factor));
+  }
+  return out;
+}
+
+// Words that neither text holds and both expansions do: all words but those of the two texts.
+Var DeepBow::shared_expansion(Tape& tape, const PairBatch& pairs, Var query, Var product) const {
+  const Var of_queries = expansion(tape, query_, query, encoder_->all_rows());
+  const Var of_products = expansion(tape, product_, product, encoder_->all_rows());
+  const Var all = dot_rows(gather(of_queries, pairs.query), gather(of_products, pairs.product));  // [pairs]
+  const auto words_of = [&](const TextBatch& texts, int32_t text) {
+    const auto begin = at(texts.texts.begins[at(text)]), end = at(texts.texts.ends[at(text)]);
+    return texts.terms.subspan(begin, end - begin);
+  };
+  int64_t most = 0;
+  for (size_t pair = 0; pair < pairs.query.size(); ++pair)
+    most += std::ssize(words_of(pairs.queries, pairs.query[pair])) +
+            std::ssize(words_of(pairs.products, pairs.product[pair]));
+  List words(tape, most), query_texts(tape, most), product_texts(tape, most), offsets(tape, pairs.size() + 1);
+  std::vector<int64_t> last(at(encoder_->words()), -1);  // the pair that last held a word
+  for (size_t pair = 0; pair < pairs.query.size(); ++pair) {
+    offsets.add(words.size());
+    for (const Ids terms :
+         {words_of(pairs.queries, pairs.query[pair]), words_of(pairs.products, pairs.product[pair])})
+      for (int32_t id : terms) {
+        const int32_t row = encoder_->row(id);
+        if (row < 0 || std::exchange(last[at(row)], static_cast<int64_t>(pair)) == static_cast<int64_t>(pair))
+          continue;
+        words.add(row), query_texts.add(pairs.query[pair]), product_texts.add(pairs.product[pair]);
+      }
+  }
+  offsets.add(words.size());
+  const Var held = expansion(tape, query_, query, query_texts, words) *
+                   expansion(tape, product_, product, product_texts, words);
+  return reshape(all, {pairs.size(), 1}) - segment_sum(held, Segments::between(offsets));
+}
+
+Scores DeepBow::scores(Tape& tape, const PairBatch& pairs, double progress) const {
+  const auto encode = [&](const Bags& bags, Side side, const TextBatch& texts) {
+    return bags.encoded ? (*encoder_)(tape, side, texts) : Encoded{};
+  };
+  const Encoded query = encode(query_, Side::query, pairs.queries);
+  const Encoded product = encode(product_, Side::product, pairs.products);
+  const auto weigh = [&](const Bags& bags, const TextBatch& texts, const Encoded& encoded) {
+    const Var weights = own(tape, bags, texts, encoded);
+    return bags.gate ? mixed(tape, bags, texts, encoded, weights) : weights;
+  };
+  const Var query_weights = weigh(query_, pairs.queries, query);
+  const Var product_weights = weigh(product_, pairs.products, product);
+  Scores out{match_scores(pairs, query_weights, product_weights)};
+  const auto add = [&](const Scores& more) {
+    out.scores = out.scores + more.scores;
+    if (more.penalty.tape) out.penalty = out.penalty.tape ? out.penalty + more.penalty : more.penalty;
+  };
+  if (config_.priors) {
+    const Scores of_query = prior(tape, query_, pairs.queries),
+                 of_product = prior(tape, product_, pairs.products);
+    add({gather(of_query.scores, pairs.query), of_query.penalty});
+    add({gather(of_product.scores, pairs.product), of_product.penalty});
+  }
+  if (product_.expands)
+    add(expanded_scores(tape, product_, pairs, Side::product, product.text, query_weights, progress));
+  if (query_.expands)
+    add(expanded_scores(tape, query_, pairs, Side::query, query.text, product_weights, progress));
+  if (product_.expands && query_.expands) add({shared_expansion(tape, pairs, query.text, product.text)});
+  return out;
 }
 
 }  // namespace steelyard

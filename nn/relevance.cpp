@@ -2,6 +2,8 @@
 
 #include <algorithm>
 #include <cmath>
+#include <numeric>
+#include <unordered_map>
 #include <unordered_set>
 
 #include "core/backend.h"
@@ -9,6 +11,7 @@
 #include "core/file.h"
 #include "data/metrics.h"
 #include "data/table.h"
+#include "nn/dense.h"
 
 namespace steelyard {
 
@@ -20,23 +23,26 @@ constexpr const char* kRowsFormat = "steelyard-pairs-2";  // of the columns that
 
 size_t at(int64_t i) { return static_cast<size_t>(i); }
 
-// One text of n terms.
-Segments single(Tape& tape, int64_t n) {
-  const std::span<int32_t> offsets = tape.array<int32_t>(2);
-  offsets[0] = 0;
-  offsets[1] = static_cast<int32_t>(n);
-  return Segments::between(offsets);
-}
-
 }  // namespace
 
+void BagsConfig::validate() const {
+  const auto require = [](bool holds, const char* key, auto value, const char* expected) {
+    if (!holds) fail(Fault::usage, "bags.", key, ": ", value, "; expected ", expected);
+  };
+  require(query_terms >= 0, "query_terms", query_terms, "0 or more");
+  require(product_terms >= 0, "product_terms", product_terms, "0 or more");
+  require(least_weight >= 0 && std::isfinite(least_weight), "least_weight", least_weight, "0 or more");
+}
+
 void RelevanceConfig::validate() const {
-  if (model != "deepbow" && model != "bm25")
-    fail(Fault::usage, "model: unknown model \"", model, "\"; expected deepbow or bm25");
+  if (model != "deepbow" && model != "dense" && model != "bm25")
+    fail(Fault::usage, "model: unknown model \"", model, "\"; expected deepbow, dense or bm25");
   columns.validate();
   vocabulary.validate();
+  encoder.validate();
   deepbow.validate();
   bm25.validate();
+  bags.validate();
   Tokenizer{tokenizer};  // knows which stems there are
 }
 
@@ -49,12 +55,22 @@ struct Relevance::Parts {
     const Parameters::Scope root = parameters.root();
     if (config.model == "bm25")
       model = std::make_unique<Bm25>(config.bm25, vocabulary);
+    else if (config.model == "dense")
+      model = std::make_unique<Dense>(root / "dense", config.encoder, vocabulary);
     else
-      model = std::make_unique<DeepBow>(root / "deepbow", config.deepbow, vocabulary);
-    log_scale = &(root / "calibration").add("log_scale", {1, 1}, constant(std::log(real(4))));
-    shift = &(root / "calibration").add("shift", {1}, constant(-1));
+      model = std::make_unique<DeepBow>(root / "deepbow", config.deepbow, config.encoder, vocabulary);
+    constexpr real kScale = 4;
+    log_scale = &(root / "calibration").add("log_scale", {1, 1}, constant(std::log(kScale)));
+    shift = &(root / "calibration")
+                 .add("shift", {1}, constant(static_cast<real>(-1 - kScale * model->first_score())));
     parameters.finish();
   }
+
+  void find_terms(std::string_view text, Bag& bag) const;
+  void read(Side side, const Bag& bag, TextColumns& out) const;  // behind the texts that are there
+  // A text's terms and what is kept of its expansion; what is not kept of its terms has weight 0.
+  void keep(Side side, Ids terms, std::span<const real> own, std::span<const real> expansion,
+            std::vector<Entry>& out) const;
 
   RelevanceConfig config;
   Tokenizer tokenizer;
@@ -114,20 +130,93 @@ const Metadata& Relevance::metadata() const { return parts_->metadata; }
 Parameters& Relevance::parameters() { return parts_->parameters; }
 const Parameters& Relevance::parameters() const { return parts_->parameters; }
 
+void Relevance::Parts::find_terms(std::string_view text, Bag& bag) const {
+  tokenizer.tokenize(text, bag.tokens);
+  vocabulary.terms(bag.tokens, bag.terms);
+}
+
+void Relevance::Parts::read(Side side, const Bag& bag, TextColumns& out) const {
+  out.lengths.add(static_cast<int32_t>(bag.tokens.size()));
+  for (const Term& term : bag.terms.all()) out.terms.add(term.id);
+  model->read(side, bag, out);
+  out.end_text();
+}
+
+void Relevance::Parts::keep(Side side, Ids terms, std::span<const real> own, std::span<const real> expansion,
+                            std::vector<Entry>& out) const {
+  const int limit = side == Side::query ? config.bags.query_terms : config.bags.product_terms;
+  const auto least = static_cast<real>(config.bags.least_weight);
+  out.clear();
+  for (size_t j = 0; j < terms.size(); ++j) out.push_back({terms[j], own[j]});
+  auto words = std::ssize(out);
+  for (size_t column = 0; column < expansion.size(); ++column) {
+    const Entry entry = {model->expansion_id(side, static_cast<int64_t>(column)), expansion[column]};
+    if (entry.id < vocabulary.size()) {
+      const bool heavy = std::abs(entry.weight) >= least && entry.weight != 0;
+      if (!heavy || std::find(terms.begin(), terms.end(), entry.id) != terms.end()) continue;
+      ++words;
+    }
+    out.push_back(entry);
+  }
+  if (limit == 0 || words <= limit) return;
+  std::vector<real> weights;
+  for (const Entry& entry : std::span(out).first(static_cast<size_t>(words)))
+    weights.push_back(std::abs(entry.weight));
+  std::nth_element(weights.begin(), weights.begin() + limit - 1, weights.end(), std::greater<>());
+  const real last = weights[static_cast<size_t>(limit - 1)];
+  int equal = limit - static_cast<int>(
+                          std::count_if(weights.begin(), weights.end(), [&](real w) { return w > last; }));
+  for (Entry& entry : std::span(out).first(static_cast<size_t>(words))) {
+    const real weight = std::abs(entry.weight);
+    if (weight < last || (weight == last && equal-- <= 0)) entry.weight = 0;
+  }
+}
+
+namespace {
+
+std::span<const real> numbers(Var x) {
+  if (!x.tape) return {};
+  return {x.value().data, at(x.size())};
+}
+
+}  // namespace
+
 void Relevance::encode(Side side, std::string_view text, Bag& out, Workspace& workspace) const {
-  const BagModel& model = *parts_->model;
-  parts_->tokenizer.tokenize(text, out.tokens);
-  parts_->vocabulary.terms(out.tokens, out.terms);
-  workspace.ids.clear();
-  workspace.places.clear();
-  for (const Term& term : out.terms.all()) workspace.ids.push_back(term.id);
-  model.places(side, out, workspace.places);
-  Tape& tape = workspace.tape;
-  tape.reset();
-  const TermBatch batch{workspace.ids, workspace.places, single(tape, out.terms.size())};
-  const Tensor weights =
-      (side == Side::query ? model.query_weights(tape, batch) : model.product_weights(tape, batch)).value();
-  out.weights.assign(weights.data, weights.data + weights.size());
+  workspace.text.clear();
+  parts_->find_terms(text, out);
+  parts_->read(side, out, workspace.text);
+  workspace.tape.reset();
+  const int64_t only = 0;
+  const Weights weights = parts_->model->weigh(
+      workspace.tape, side, gather_texts(workspace.tape, TextRows(workspace.text), {&only, 1}));
+  const auto terms = static_cast<size_t>(out.terms.size());
+  parts_->keep(side, workspace.text.terms.values, numbers(weights.own), numbers(weights.expansion),
+               workspace.entries);
+  out.weights.clear(), out.expansion.clear();
+  for (size_t i = 0; i < terms; ++i) out.weights.push_back(workspace.entries[i].weight);
+  for (size_t i = terms; i < workspace.entries.size(); ++i)
+    if (workspace.entries[i].weight != 0) out.expansion.push_back(workspace.entries[i]);
+}
+
+std::string_view Relevance::surface(const Bag& bag, int64_t entry) const {
+  if (entry < bag.terms.size()) return bag.terms.surface(entry);
+  const int32_t id = bag[entry].id;
+  return id < parts_->vocabulary.entries() ? parts_->vocabulary.surface(id) : parts_->model->name(id);
+}
+
+std::vector<int32_t> Relevance::sources(Side side, const Bag& bag, Workspace& workspace) const {
+  std::vector<int32_t> words;  // come first: they are ascending by id
+  for (const Entry& entry : bag.expansion)
+    if (entry.id < parts_->vocabulary.size()) words.push_back(entry.id);
+  if (words.empty()) return std::vector<int32_t>(bag.expansion.size(), -1);
+  workspace.text.clear();
+  parts_->read(side, bag, workspace.text);
+  workspace.tape.reset();
+  const int64_t only = 0;
+  std::vector<int32_t> sources = parts_->model->sources(
+      workspace.tape, side, gather_texts(workspace.tape, TextRows(workspace.text), {&only, 1}), words);
+  sources.resize(bag.expansion.size(), -1);
+  return sources;
 }
 
 double Relevance::probability(double score) const {
@@ -145,83 +234,100 @@ RowCache Relevance::encode_rows(const std::string& table, const std::string& bad
     const ColumnsConfig& columns = parts_->config.columns;
     PairReader reader(table, columns, bad_rows, stop);
     RowColumns out;
-    std::vector<int32_t> ids, query_places, product_places, matches, match_places;
+    TextColumns queries, products;
+    std::unordered_map<std::string, int32_t> query_numbers, product_numbers;
     Bag query, product;
-    const BagModel& model = *parts_->model;
-    const int places = model.places_per_term(Side::product);
     for (LabelledPair pair; reader.next(pair);) {
-      const auto read = [&](Side side, std::string_view text, Bag& bag, std::vector<int32_t>& into) {
-        parts_->tokenizer.tokenize(text, bag.tokens);
-        parts_->vocabulary.terms(bag.tokens, bag.terms);
-        into.clear();
-        model.places(side, bag, into);
+      // A text is written once, however many pairs it is in.
+      const auto read = [&](Side side, std::string_view text, Bag& bag, auto& numbers, TextColumns& texts) {
+        const auto [at, fresh] = numbers.emplace(text, static_cast<int32_t>(numbers.size()));
+        parts_->find_terms(text, bag);
+        if (fresh) parts_->read(side, bag, texts);
+        return at->second;
       };
-      read(Side::query, pair.query, query, query_places);
-      read(Side::product, pair.product, product, product_places);
-      ids.clear(), matches.clear(), match_places.clear();
+      out.ids["query"].push_back(read(Side::query, pair.query, query, query_numbers, queries));
+      out.ids["product"].push_back(read(Side::product, pair.product, product, product_numbers, products));
+      out.ids["group"].push_back(pair.group);
+      RowColumns::Lists &of_query = out.lists["query_matches"], &of_product = out.lists["product_matches"];
       for (int64_t i = 0; i < query.terms.size(); ++i) {
-        ids.push_back(query.terms[i].id);
         const int64_t j = product.terms.find(query.terms[i].id);
-        if (j < 0) continue;
-        matches.push_back(static_cast<int32_t>(i));
-        match_places.insert(match_places.end(), product_places.begin() + j * places,
-                            product_places.begin() + (j + 1) * places);
+        if (j >= 0) of_query.add(static_cast<int32_t>(i)), of_product.add(static_cast<int32_t>(j));
       }
-      out.texts["query_terms"].push_back(ids);
-      out.texts["query_places"].push_back(query_places);
-      out.texts["matches"].push_back(matches);
-      out.texts["match_places"].push_back(match_places);
-      out.texts["group"].push_back({&pair.group, 1});
+      of_query.end(), of_product.end();
       out.numbers["label"].push_back(static_cast<float>(columns.share(pair.grade)));
       out.numbers["grade"].push_back(static_cast<float>(pair.grade));
+    }
+    for (size_t i = 0; i < kTextLists.size(); ++i) {
+      out.lists[std::string("query/") + kTextLists[i]] = std::move(*queries.all()[i]);
+      out.lists[std::string("product/") + kTextLists[i]] = std::move(*products.all()[i]);
     }
     if (const std::string skipped = reader.skipped(); say && !skipped.empty()) say(skipped);
     return out;
   });
 }
 
-namespace {
-
-struct MatchWeights {
-  Var query, product;  // [m,1]
-  Segments pairs;
-};
-
-MatchWeights weigh(const BagModel& model, Tape& tape, const PairBatch& batch) {
-  const Var query = model.query_weights(tape, batch.query);
-  return {gather(query, batch.positions), model.product_weights(tape, batch.product), batch.product.texts};
-}
-
-}  // namespace
-
-Var Relevance::scores(Tape& tape, const PairRows& pairs, std::span<const int64_t> rows) const {
-  const double dropout = parts_->config.model == "deepbow" ? parts_->config.deepbow.query_dropout : 0;
-  const MatchWeights weights = weigh(*parts_->model, tape, gather_pairs(tape, pairs, rows, dropout));
-  return segment_sum(weights.query * weights.product, weights.pairs);
-}
-
-Objective Relevance::objective(Tape& tape, const PairRows& pairs, std::span<const int64_t> rows) const {
-  const auto n = static_cast<int64_t>(rows.size());
-  const std::span<real> labels = tape.array<real>(n);
+Objective Relevance::objective(Tape& tape, const PairRows& pairs, std::span<const int64_t> rows,
+                               double progress) const {
+  const PairBatch batch = gather_pairs(tape, pairs, rows, parts_->model->pair_options());
+  const Scores scored = parts_->model->scores(tape, batch, progress);
+  const Var logits = linear(scored.scores, exp(tape.leaf(*parts_->log_scale)), tape.leaf(*parts_->shift));
+  const auto n = std::ssize(rows);
+  const std::span<real> labels = tape.array<real>(batch.size());  // of the negatives: 0
+  std::fill(labels.begin(), labels.end(), real(0));
   for (size_t b = 0; b < rows.size(); ++b) labels[b] = pairs.labels[at(rows[b])];
-  const Var logits =
-      linear(scores(tape, pairs, rows), exp(tape.leaf(*parts_->log_scale)), tape.leaf(*parts_->shift));
-  return {{{"relevance", mean(bce(logits, tape.constant({n, 1}, labels))), n}}};
+  const Var losses = bce(logits, tape.constant({batch.size(), 1}, labels));
+  Objective objective;
+  objective.regulariser = scored.penalty;
+  if (batch.size() == n) {
+    objective.tasks = {{"relevance", mean(losses), n}};
+    return objective;
+  }
+  const auto part = [&](int64_t begin, int64_t end) {
+    const std::span<int32_t> ids = tape.array<int32_t>(end - begin);
+    std::iota(ids.begin(), ids.end(), static_cast<int32_t>(begin));
+    return mean(gather(losses, ids));
+  };
+  objective.tasks = {{"relevance", part(0, n), n}};
+  const Var negatives = affine(part(n, batch.size()), static_cast<real>(parts_->config.deepbow.negatives));
+  objective.regulariser = scored.penalty.tape ? scored.penalty + negatives : negatives;
+  return objective;
 }
 
 std::vector<double> Relevance::score_rows(const PairRows& pairs, const Workers& workers) const {
+  constexpr int64_t kTexts = 32, kPairs = 512;
+  const auto weigh = [&](Side side, const TextRows& texts) {
+    std::vector<std::vector<Entry>> bags(at(texts.size()));
+    workers.rows(texts.size(), kTexts, [&](int64_t begin, int64_t end) {
+      Tape tape(cpu(), Mode::score);
+      std::vector<int64_t> wanted(at(end - begin));
+      std::iota(wanted.begin(), wanted.end(), begin);
+      const TextBatch batch = gather_texts(tape, texts, wanted);
+      const Weights weights = parts_->model->weigh(tape, side, batch);
+      const std::span<const real> own = numbers(weights.own), expansion = numbers(weights.expansion);
+      const size_t columns = expansion.size() / wanted.size();
+      for (size_t i = 0; i < wanted.size(); ++i) {
+        const auto first = static_cast<size_t>(batch.texts.begins[i]);
+        const size_t count = static_cast<size_t>(batch.texts.ends[i]) - first;
+        parts_->keep(side, batch.terms.subspan(first, count), own.subspan(first, count),
+                     expansion.subspan(i * columns, columns), bags[at(wanted[i])]);
+      }
+    });
+    return bags;
+  };
+  const std::vector<std::vector<Entry>> queries = weigh(Side::query, pairs.queries);
+  std::vector<std::vector<Entry>> products = weigh(Side::product, pairs.products);
+  const auto by_id = [](const Entry& a, const Entry& b) { return a.id < b.id; };
+  for (std::vector<Entry>& bag : products) std::sort(bag.begin(), bag.end(), by_id);
   std::vector<double> scores(at(pairs.size()));
-  constexpr int64_t kGrain = 512;
-  workers.rows(pairs.size(), kGrain, [&](int64_t begin, int64_t end) {
-    Tape tape(cpu(), Mode::score);
-    std::vector<int64_t> rows;
-    for (int64_t row = begin; row < end; ++row) rows.push_back(row);
-    const MatchWeights weights = weigh(*parts_->model, tape, gather_pairs(tape, pairs, rows, 0));
-    const real *query = weights.query.value().data, *product = weights.product.value().data;
-    for (size_t b = 0; b < rows.size(); ++b)
-      for (int32_t m = weights.pairs.begins[b]; m < weights.pairs.ends[b]; ++m)
-        scores[at(rows[b])] +=
-            static_cast<double>(query[m]) * static_cast<double>(product[m]);  // as in nn/bag.cpp
+  workers.rows(pairs.size(), kPairs, [&](int64_t begin, int64_t end) {
+    for (int64_t row = begin; row < end; ++row) {
+      const std::vector<Entry>& product = products[at(pairs.product[at(row)])];
+      for (const Entry& entry : queries[at(pairs.query[at(row)])]) {  // in the order of score()
+        const auto found = std::lower_bound(product.begin(), product.end(), entry, by_id);
+        if (found != product.end() && found->id == entry.id)
+          scores[at(row)] += static_cast<double>(entry.weight) * static_cast<double>(found->weight);
+      }
+    }
   });
   return scores;
 }

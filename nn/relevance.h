@@ -22,26 +22,43 @@
 #include "nn/bm25.h"
 #include "nn/deepbow.h"
 #include "nn/labelled.h"
-#include "nn/pairs.h"
 
 namespace steelyard {
+
+// What is kept of the weights that a model gives.
+struct BagsConfig {
+  int query_terms = 0, product_terms = 0;
+  double least_weight = 0.01;
+
+  template <class F>
+  void fields(F&& f) {
+    f("query_terms", query_terms, "heaviest entries that a query keeps; 0: all");
+    f("product_terms", product_terms, "heaviest entries that a product keeps; 0: all");
+    f("least_weight", least_weight, "of a word that the text does not hold");
+  }
+  void validate() const;
+};
 
 struct RelevanceConfig {
   std::string model = "deepbow";
   ColumnsConfig columns;
   TokenizerConfig tokenizer;
   VocabularyConfig vocabulary;
+  EncoderConfig encoder;
   DeepBowConfig deepbow;
   Bm25Config bm25;
+  BagsConfig bags;
 
   template <class F>
   void fields(F&& f) {
-    f("model", model, "deepbow or bm25");
+    f("model", model, "deepbow, dense or bm25");
     f("columns", columns, "columns of the data files");
     f("tokenizer", tokenizer, "text into words");
     f("vocabulary", vocabulary, "words into terms");
+    f("encoder", encoder, "texts into vectors, for deepbow and dense");
     f("deepbow", deepbow, "learned weights of terms");
     f("bm25", bm25, "weights of terms by formula");
+    f("bags", bags, "what is kept of the weights");
   }
   void validate() const;
 };
@@ -50,7 +67,8 @@ struct RelevanceConfig {
 struct Workspace {
   Workspace() : tape(cpu(), Mode::score) {}
   Tape tape;
-  std::vector<int32_t> ids, places;
+  TextColumns text;
+  std::vector<Entry> entries;
 };
 
 class Relevance {
@@ -61,6 +79,9 @@ class Relevance {
   ~Relevance();
 
   void encode(Side side, std::string_view text, Bag& out, Workspace& workspace) const;
+  std::string_view surface(const Bag& bag, int64_t entry) const;
+  // The word of the text behind each entry of its expansion; −1: not one word's doing.
+  std::vector<int32_t> sources(Side side, const Bag& bag, Workspace& workspace) const;
   double probability(double score) const;  // σ(a·s + b), a > 0
 
   const RelevanceConfig& config() const;
@@ -79,10 +100,10 @@ class Relevance {
                        const std::filesystem::path& path,
                        const std::function<void(const std::string&)>& say = {},
                        const std::atomic<bool>* stop = nullptr) const;
-  // The scores of some pairs [n,1]; in Mode::train query terms are left out by the tape's random key.
-  Var scores(Tape& tape, const PairRows& pairs, std::span<const int64_t> rows) const;
-  // Mean binary cross-entropy of σ(a·s + b) against the graded label.
-  Objective objective(Tape& tape, const PairRows& pairs, std::span<const int64_t> rows) const;
+  // Mean binary cross-entropy of σ(a·s + b) against the graded label, and what the model adds to it. `progress` is
+  // the share of the steps that are done.
+  Objective objective(Tape& tape, const PairRows& pairs, std::span<const int64_t> rows,
+                      double progress = 1) const;
   // The scores of all pairs, to the bit those of `score(encode(query), encode(product))`.
   std::vector<double> score_rows(const PairRows& pairs, const Workers& workers) const;
   static constexpr const char* kMetrics[] = {"spearman", "auc", "pr_auc", "ndcg10", "logloss", "rmse", "ece"};

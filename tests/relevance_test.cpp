@@ -40,9 +40,21 @@ std::string random_text(uint64_t key, uint64_t most) {
   return text;
 }
 
-RelevanceConfig small(const std::string& model) {
+// Every kind of model: the lexical bags, with priors, and with a text that is read, on either side and on both.
+const std::vector<std::string> kModels = {"bm25",      "lexical",   "deepbow",    "weighting",
+                                          "expansion", "both read", "words only", "dense"};
+
+RelevanceConfig small(const std::string& name) {
   RelevanceConfig config;
-  config.model = model;
+  config.model = name == "bm25" || name == "dense" ? name : "deepbow";
+  config.encoder = {.width = 4, .heads = 2, .words = 12, .max_words = 6, .max_characters = 24};
+  config.bags.least_weight = 0;
+  config.deepbow.priors = name != "lexical" && name != "words only";
+  config.deepbow.query_encoder = name == "weighting" || name == "both read" || name == "words only";
+  config.deepbow.product_encoder = name == "expansion" || name == "both read" || name == "words only";
+  if (name == "weighting") config.deepbow.product_bag = "weighting";
+  if (name == "both read") config.deepbow.query_bag = "expansion";
+  if (name == "words only") config.encoder.character_layers = 0, config.deepbow.gate = false;
   config.vocabulary.buckets = 256;
   config.vocabulary.min_count = 2;
   config.bm25.mean_length = 4;
@@ -83,8 +95,8 @@ std::vector<Pair> random_pairs(int count, uint64_t seed = 1) {
   return pairs;
 }
 
-RelevanceConfig graded(const std::string& model) {
-  RelevanceConfig config = small(model);
+RelevanceConfig graded(const std::string& name) {
+  RelevanceConfig config = small(name);
   config.columns.low = 1;
   config.columns.high = 3;
   config.columns.positive = 2.5;
@@ -98,23 +110,16 @@ std::string table_of(const std::vector<Pair>& pairs) {
 }
 
 // The pairs as training has them, with the file they are in.
-struct Encoded {
+struct EncodedPairs {
   TempDir folder;
   RowCache cache;
   PairRows rows;
 
-  Encoded(const Relevance& model, const std::vector<Pair>& pairs)
+  EncodedPairs(const Relevance& model, const std::vector<Pair>& pairs)
       : cache((write_file(folder / "rows.tsv", table_of(pairs)),
                model.encode_rows((folder / "rows.tsv").string(), "stop", folder / "rows.cache"))),
         rows(cache) {}
 };
-
-// The rows first … first + count of these pairs, as if they were all.
-PairRows part_of(PairRows rows, size_t first, size_t count) {
-  for (Ragged<int32_t>* column : {&rows.query_terms, &rows.query_places, &rows.matches, &rows.match_places})
-    column->starts = column->starts.subspan(first, count + 1);
-  return rows;
-}
 
 struct Scorer {
   const Relevance& model;
@@ -133,8 +138,6 @@ bool same_bits(const std::vector<T>& a, const std::vector<T>& b) {
   return a.size() == b.size() && (a.empty() || std::memcmp(a.data(), b.data(), a.size() * sizeof(T)) == 0);
 }
 
-const std::vector<std::string> kModels = {"deepbow", "bm25"};
-
 }  // namespace
 
 // ---- scores
@@ -143,8 +146,8 @@ TEST_CASE("relevance: a pair has one score, alone and in every batch, on any num
   for (const std::string& name : kModels) {
     CAPTURE(name);
     const Relevance model = random_model(graded(name));
-    const std::vector<Pair> pairs = random_pairs(1300);  // three pieces of work
-    const Encoded encoded(model, pairs);
+    const std::vector<Pair> pairs = random_pairs(name == "lexical" ? 1300 : 300);  // pieces of work
+    const EncodedPairs encoded(model, pairs);
     Scorer scorer{model};
     std::vector<double> alone;
     for (const Pair& pair : pairs) alone.push_back(scorer(pair.query, pair.product));
@@ -152,11 +155,12 @@ TEST_CASE("relevance: a pair has one score, alone and in every batch, on any num
       CAPTURE(threads);
       CHECK(same_bits(model.score_rows(encoded.rows, Workers(threads)), alone));
     }
-    const Workers workers(1);
     bool equal = true;
-    for (size_t count = 1; count <= 40; ++count)
-      for (size_t first = 0; first + count <= 600; first += count + 13) {
-        const std::vector<double> scores = model.score_rows(part_of(encoded.rows, first, count), workers);
+    for (const size_t count : {1, 2, 3, 7, 31, 32, 33, 40})
+      for (size_t first : {size_t{0}, size_t{5}, size_t{200}}) {
+        const auto begin = pairs.begin() + static_cast<int64_t>(first);
+        const EncodedPairs some(model, {begin, begin + static_cast<int64_t>(count)});
+        const std::vector<double> scores = model.score_rows(some.rows, Workers(1));
         equal = equal && std::memcmp(scores.data(), &alone[first], count * sizeof(double)) == 0;
       }
     CHECK(equal);
@@ -165,6 +169,8 @@ TEST_CASE("relevance: a pair has one score, alone and in every batch, on any num
 
 TEST_CASE("relevance: weights are positive, and those of a DeepBoW query sum to one") {
   for (const std::string& name : kModels) {
+    if (name == "dense") continue;  // it has no words
+    CAPTURE(name);
     const Relevance model = random_model(small(name));
     Workspace workspace;
     Bag bag;
@@ -183,7 +189,7 @@ TEST_CASE("relevance: weights are positive, and those of a DeepBoW query sum to 
       }
     CHECK(fits);
     CHECK(positive);
-    if (name == "deepbow") CHECK(off < 1e-6);
+    if (name != "bm25" && model.config().deepbow.query_bag == "weighting") CHECK(off < 1e-6);
   }
 }
 
@@ -198,6 +204,7 @@ TEST_CASE("relevance: whatever the text, a score is a finite number") {
     const std::vector<std::string> texts = {"", " ", punctuation, unknown, "shower faucet", megabyte};
     for (const std::string& query : texts)
       for (const std::string& product : texts) CHECK(std::isfinite(scorer(query, product)));
+    if (name != "bm25" && name != "lexical") continue;  // the others know more than words that match
     CHECK(scorer("", megabyte) == 0);
     CHECK(scorer("shower", punctuation) == 0);
     CHECK(scorer(unknown, unknown) > 0);  // no word is ever unknown: it has a bucket
@@ -257,35 +264,107 @@ TEST_CASE("relevance: a fresh DeepBoW weighs a query by idf and a product by one
           doctest::Approx(model.vocabulary().idf(bag.terms[i].id) / sum).epsilon(1e-5));
 }
 
+TEST_CASE("relevance: a fresh DeepBoW likes all queries and products alike") {
+  const RelevanceConfig config = small("deepbow");
+  const Relevance model(config, learn(config), 1);
+  Scorer scorer{model};
+  CHECK(scorer("shower", "brass") == doctest::Approx(2 * std::log(2)));
+  CHECK(model.probability(scorer("shower", "brass")) == doctest::Approx(1 / (1 + std::exp(1))));
+  REQUIRE(scorer.query.expansion.size() == 2);
+  CHECK(model.surface(scorer.query, scorer.query.terms.size()) == "(product)");
+  CHECK(scorer.query.expansion[0].weight == 1);
+  CHECK(model.surface(scorer.product, scorer.product.terms.size() + 1) == "(query)");
+  CHECK(scorer.product.expansion[1].weight == 1);
+}
+
+TEST_CASE("relevance: a bag keeps its heaviest words and the priors, and none twice") {
+  for (const std::string name : {"deepbow", "expansion", "both read"}) {
+    CAPTURE(name);
+    RelevanceConfig config = small(name);
+    const Relevance all = random_model(config);
+    config.bags = {.query_terms = 3, .product_terms = 4, .least_weight = 0.2};
+    const Relevance some = random_model(config);
+    Workspace workspace;
+    Bag bag, kept;
+    int64_t expanded = 0, wrong = 0;
+    for (const Side side : {Side::query, Side::product})
+      for (int i = 0; i < 500; ++i) {
+        const std::string text = random_text(key_of(3, i), 9);
+        all.encode(side, text, bag, workspace);
+        some.encode(side, text, kept, workspace);
+        const int32_t size = some.vocabulary().size();
+        std::vector<real> weights, of_kept;
+        for (int64_t e = 0; e < bag.size(); ++e) {
+          const bool word = bag[e].id < size;
+          if (word && (e < bag.terms.size() || bag[e].weight >= real(0.2))) weights.push_back(bag[e].weight);
+          if (!word) wrong += kept.find(bag[e].id) < 0 || kept[kept.find(bag[e].id)].weight != bag[e].weight;
+        }
+        for (int64_t e = 0; e < kept.size(); ++e) {
+          if (kept[e].id < size && kept[e].weight != 0) of_kept.push_back(kept[e].weight);
+          if (e < kept.terms.size()) continue;
+          expanded += kept[e].id < size;
+          wrong += kept.terms.find(kept[e].id) >= 0;
+          wrong += e > kept.terms.size() && kept[e - 1].id >= kept[e].id;
+        }
+        std::sort(weights.begin(), weights.end(), std::greater<>());
+        std::sort(of_kept.begin(), of_kept.end(), std::greater<>());
+        weights.resize(std::min<size_t>(weights.size(), side == Side::query ? 3 : 4));
+        wrong += weights != of_kept;
+      }
+    CHECK(wrong == 0);
+    CHECK((expanded > 0) == (name != "deepbow"));
+  }
+}
+
+TEST_CASE("relevance: a word that was brought in has a source in the text") {
+  const Relevance model = random_model(small("expansion"));
+  Workspace workspace;
+  Bag bag;
+  std::set<int32_t> seen;
+  for (int i = 0; i < 200; ++i) {
+    model.encode(Side::product, "shower " + random_text(key_of(4, i), 4), bag, workspace);
+    const std::vector<int32_t> sources = model.sources(Side::product, bag, workspace);
+    REQUIRE(sources.size() == bag.expansion.size());
+    for (size_t e = 0; e < sources.size(); ++e) {
+      const bool word = bag.expansion[e].id < model.vocabulary().size();
+      CHECK((word ? sources[e] >= 0 && sources[e] < bag.tokens.size() : sources[e] == -1));
+      seen.insert(sources[e]);
+    }
+  }
+  CHECK(seen.size() > 3);
+  model.encode(Side::query, "shower", bag, workspace);
+  CHECK(model.sources(Side::query, bag, workspace) == std::vector<int32_t>{-1, -1});
+}
+
 // ---- places: what DeepBoW knows of a term beside its id
 
 TEST_CASE("deepbow: places follow kind, length, distance and head") {
   const RelevanceConfig config = small("deepbow");
   const Vocabulary vocabulary = learn(config);
   Parameters parameters(cpu(), 1);
-  const DeepBow model(parameters.root(), config.deepbow, vocabulary);
+  const DeepBow model(parameters.root(), config.deepbow, config.encoder, vocabulary);
   const Tokenizer tokenizer(config.tokenizer);
 
-  // The places of the term with this surface; a list, however many a term has.
-  const auto places = [&](Side side, std::string_view text, std::string_view surface) {
+  // The place of the term with this surface.
+  const auto place = [&](Side side, std::string_view text, std::string_view surface) {
     Bag bag;
     tokenizer.tokenize(text, bag.tokens);
     vocabulary.terms(bag.tokens, bag.terms);
-    std::vector<int32_t> all;
-    model.places(side, bag, all);
-    const int per_term = model.places_per_term(side);
-    CHECK(static_cast<int64_t>(all.size()) == per_term * bag.terms.size());
+    TextColumns columns;
+    model.read(side, bag, columns);
+    columns.end_text();
+    const Ids all = columns.places.ragged()[0];
+    CHECK(std::ssize(all) == bag.terms.size());
     for (int64_t i = 0; i < bag.terms.size(); ++i)
-      if (bag.terms.surface(i) == surface)
-        return std::vector<int32_t>(all.begin() + i * per_term, all.begin() + (i + 1) * per_term);
+      if (bag.terms.surface(i) == surface) return all[static_cast<size_t>(i)];
     FAIL("no term ", surface, " in ", text);
-    return all;
+    return -1;
   };
   const auto query = [&](std::string_view text, std::string_view surface) {
-    return places(Side::query, text, surface);
+    return place(Side::query, text, surface);
   };
   const auto product = [&](std::string_view text, std::string_view surface) {
-    return places(Side::product, text, surface);
+    return place(Side::product, text, surface);
   };
 
   // A query: two words at the same distance from the last are alike if they are about as frequent.
@@ -326,11 +405,16 @@ std::vector<int64_t> first_rows(int64_t count) {
   return rows;
 }
 
+Var total(const Objective& objective) {
+  const Var loss = objective.tasks[0].loss;
+  return objective.regulariser.tape ? loss + objective.regulariser : loss;
+}
+
 double loss_of(const Relevance& model, const PairRows& pairs, std::span<const int64_t> rows,
                Mode mode = Mode::train) {
   Tape tape(cpu(), mode);
   tape.set_random_key(7);
-  return static_cast<double>(model.objective(tape, pairs, rows).tasks[0].loss.value().data[0]);
+  return static_cast<double>(total(model.objective(tape, pairs, rows)).value().data[0]);
 }
 
 }  // namespace
@@ -338,9 +422,11 @@ double loss_of(const Relevance& model, const PairRows& pairs, std::span<const in
 TEST_CASE("relevance: the loss is the mean cross-entropy of the calibrated scores") {
   for (const std::string& name : kModels) {
     CAPTURE(name);
-    const Relevance model = random_model(graded(name));
+    RelevanceConfig config = graded(name);
+    config.deepbow.prior_penalty = 0;
+    const Relevance model = random_model(config);
     const std::vector<Pair> pairs = random_pairs(60);
-    const Encoded encoded(model, pairs);
+    const EncodedPairs encoded(model, pairs);
     Scorer scorer{model};
     std::map<std::string, double> calibration;
     for (const Parameter& p : model.parameters().all()) calibration[p.path] = p.value().data[0];
@@ -355,6 +441,38 @@ TEST_CASE("relevance: the loss is the mean cross-entropy of the calibrated score
     const double loss = loss_of(model, encoded.rows, first_rows(60), Mode::score);
     CHECK(loss == doctest::Approx(sum / 60).epsilon(1e-5));
   }
+}
+
+TEST_CASE("relevance: the penalty of many words grows over the first third, and negatives join it") {
+  const auto regulariser = [](const RelevanceConfig& config, double progress) {
+    const Relevance model = random_model(config);
+    const EncodedPairs encoded(model, random_pairs(20));
+    Tape tape(cpu());
+    tape.set_random_key(7);
+    const Objective objective = model.objective(tape, encoded.rows, first_rows(20), progress);
+    return objective.regulariser.tape ? static_cast<double>(objective.regulariser.value().data[0]) : 0;
+  };
+  for (const std::string penalty : {"flops", "l1"}) {
+    RelevanceConfig config = graded("expansion");
+    config.deepbow.prior_penalty = 0, config.deepbow.product_penalty = 0.1, config.deepbow.penalty = penalty;
+    const double whole = regulariser(config, 1);
+    CHECK(whole > 0);
+    CHECK(regulariser(config, 0) == 0);
+    CHECK(regulariser(config, 1. / 6) == doctest::Approx(whole / 4).epsilon(1e-5));
+    CHECK(regulariser(config, 0.34) == whole);
+    config.deepbow.query_dropout = 0;  // the same keys for the words that are looked at
+    const double alone = regulariser(config, 1);
+    config.deepbow.negatives = 0.5;
+    const double half = regulariser(config, 1) - alone;
+    config.deepbow.negatives = 1;
+    CHECK(half > 0);
+    CHECK(regulariser(config, 1) - alone == doctest::Approx(2 * half).epsilon(1e-4));
+  }
+  RelevanceConfig config = graded("deepbow");
+  const double once = regulariser(config, 1);
+  config.deepbow.prior_penalty *= 3;
+  CHECK(once > 0);
+  CHECK(regulariser(config, 1) == doctest::Approx(3 * once).epsilon(1e-5));
 }
 
 #ifdef REAL_DOUBLE
@@ -376,14 +494,17 @@ TEST_CASE("relevance: the gradient of a whole model") {
     for (const bool places : {true, false}) {
       CAPTURE(name);
       RelevanceConfig config = graded(name);
-      config.deepbow = {.query_places = places, .product_places = places, .query_dropout = 0.3};
+      config.deepbow.query_places = config.deepbow.product_places = places;
+      config.deepbow.query_dropout = 0.3;
+      config.deepbow.query_penalty = config.deepbow.product_penalty = 0.1;
+      if (places) config.deepbow.penalty = "l1", config.deepbow.negatives = 0.5;
       Relevance model = random_model(config);
-      const Encoded encoded(model, random_pairs(80));
+      const EncodedPairs encoded(model, random_pairs(80));
       const std::vector<int64_t> rows = first_rows(80);
       Tape tape(cpu());
       tape.set_random_key(7);
       Gradients gradients(model.parameters());
-      tape.backward(model.objective(tape, encoded.rows, rows).tasks[0].loss, gradients);
+      tape.backward(total(model.objective(tape, encoded.rows, rows)), gradients);
       for (uint64_t seed = 1; seed <= 5; ++seed) {
         std::vector<std::vector<real>> direction;
         double analytic = 0;
@@ -395,7 +516,7 @@ TEST_CASE("relevance: the gradient of a whole model") {
             analytic += g[i] * d[i];
           }
         }
-        constexpr double h = 1e-5;
+        constexpr double h = 1e-7;  // small: log(1 + relu) has a kink
         shift(model.parameters(), direction, h);
         const double above = loss_of(model, encoded.rows, rows);
         shift(model.parameters(), direction, -2 * h);
@@ -409,9 +530,11 @@ TEST_CASE("relevance: the gradient of a whole model") {
 #endif
 
 TEST_CASE("relevance: dropout leaves terms out, and never all of a query") {
-  RelevanceConfig config = graded("deepbow");
+  RelevanceConfig config = graded("lexical");
   config.deepbow.query_dropout = 0.98;
   const Relevance model(config, learn(config), 1);
+  Parameters parameters(cpu(), 1);  // the same, without the calibration
+  const DeepBow deepbow(parameters.root(), config.deepbow, config.encoder, model.vocabulary());
   std::vector<Pair> pairs;
   for (int i = 0; i < 200; ++i) {
     const std::string text = "shower " + random_text(key_of(5, i), 3);
@@ -419,12 +542,16 @@ TEST_CASE("relevance: dropout leaves terms out, and never all of a query") {
   }
   pairs.push_back({"", "shower"});
   pairs.push_back({"shower faucet", "shower"});
-  const Encoded encoded(model, pairs);
+  const EncodedPairs encoded(model, pairs);
+  const auto scores_of = [&](Tape& tape) {
+    const PairBatch batch = gather_pairs(tape, encoded.rows, first_rows(202), deepbow.pair_options());
+    return numbers(deepbow.scores(tape, batch, 1).scores.value());
+  };
   std::set<real> seen;
   for (uint64_t key = 1; key <= 20; ++key) {
     Tape tape(cpu());
     tape.set_random_key(key);
-    const std::vector<real> scores = numbers(model.scores(tape, encoded.rows, first_rows(202)).value());
+    const std::vector<real> scores = scores_of(tape);
     // All products weigh 1 at first: a query that is its own product scores Σ w = 1, whatever was left out.
     for (size_t i = 0; i < 200; ++i) CHECK(scores[i] == doctest::Approx(1).epsilon(1e-5));
     CHECK(scores[200] == 0);
@@ -432,7 +559,7 @@ TEST_CASE("relevance: dropout leaves terms out, and never all of a query") {
   }
   CHECK(seen.size() > 2);  // its matched terms come and go
   Tape tape(cpu(), Mode::score);
-  CHECK(numbers(model.scores(tape, encoded.rows, first_rows(202)).value())[201] ==
+  CHECK(scores_of(tape)[201] ==
         doctest::Approx(model.score_rows(encoded.rows, Workers(1))[201]).epsilon(1e-5));
 }
 
@@ -536,7 +663,7 @@ TEST_CASE("relevance: a million explanations add up to their scores, to the last
       model.encode(Side::query, query_texts[i], queries[i], workspace);
       model.encode(Side::product, product_texts[i], products[i], workspace);
     }
-    const bool all = name == "deepbow";
+    const bool all = name == "lexical";
     int64_t wrong = 0, matched = 0, wrong_json = 0;
     for (size_t q = 0; q < kSide; ++q)
       for (size_t p = 0; p < kSide; p += all ? 1 : 10) {
@@ -643,7 +770,7 @@ TEST_CASE("relevance: a file that is not exactly a model is refused by name") {
   };
   refuses([](Arrays&, Metadata& m) { m["config"] = "{"; });
   refuses([](Arrays&, Metadata& m) { m["config"] = "[]"; });
-  refuses_config("/model", "\"gpt\"", "unknown model \"gpt\"", "deepbow or bm25");
+  refuses_config("/model", "\"gpt\"", "unknown model \"gpt\"", "deepbow, dense or bm25");
   refuses_config("/modle", "\"deepbow\"", "modle");
   refuses_config("/columns/query", "\"\"", "columns.query");
   refuses_config("/columns/low", "1", "columns.low");
@@ -668,7 +795,7 @@ TEST_CASE("relevance: wrong tables and options are refused by name") {
   const Relevance model = random_model(config);
   const auto encode = [&](const std::string& content, const std::string& bad_rows = "stop") {
     write_file(table, content);
-    return model.encode_rows(table, bad_rows, folder / "cache").rows();
+    return model.encode_rows(table, bad_rows, folder / "cache").numbers("label").size();
   };
   const std::string header = "query\tproduct\tlabel\n";
   check_fails(

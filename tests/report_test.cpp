@@ -189,6 +189,16 @@ TEST_CASE("report: an explanation shows its sum, largest part first, with the nu
     e.matches = {{"红", 1, 1, 1}, {"色", 1, 1, 1}, {"红 色", 1, 1, 1}};
     CHECK(holds(explanation_page(e), "<h1><mark class=\"whole\">红色</mark>裙</h1>"));
   }
+  SUBCASE("a word that a text does not hold names the one that brought it in") {
+    e.query = "sofa red";
+    e.product = "couch";
+    e.matches = {{.word = "sofa", .contribution = 1, .product_source = "couch"}, {.word = "(product)"}};
+    const std::string page = explanation_page(e);
+    CHECK(holds(page, "<h1><mark class=\"whole\">sofa</mark> red</h1>"));
+    CHECK(holds(
+        page, "<span class=\"term brought\">sofa</span><span class=\"faint\"> from “couch” in the product"));
+    CHECK(holds(page, "<span class=\"term other\">(product)</span>"));
+  }
   SUBCASE("a grade is shown") {
     e.grade = 7.0 / 3;
     CHECK(holds(explanation_page(e), "<dt>judged</dt><dd>2.333</dd>"));
@@ -222,7 +232,7 @@ TEST_CASE("report: everything that comes in is escaped") {
   report.tables = {{evil, {evil, evil}, {{evil}, {"1", evil, evil}}, evil}};
   report.metrics_jsonl += "{\"step\":1,\"dev\":{\"</b><script>\":1,\"a.</svg>\":2}}\n";
   Explanation e{.query = evil, .product = evil};
-  e.matches = {{evil, 1, 1, 1}, {"script", 1, 1, 1}};
+  e.matches = {{evil, 1, 1, 1}, {"script", 1, 1, 1, evil, evil}};
   report.best = report.worst = {e};
   const std::string page = report_page(report);
   check_sound(page);

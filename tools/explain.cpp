@@ -12,11 +12,20 @@ Explanation explain(const Relevance& model, std::string_view query_text, std::st
   Explanation e{.query = std::string(query_text), .product = std::string(product_text)};
   std::vector<Match> matches;
   match(query, product, matches);
+  // The words of the texts that brought in what they do not hold.
+  Workspace workspace;
+  const std::vector<int32_t> query_sources = model.sources(Side::query, query, workspace);
+  const std::vector<int32_t> product_sources = model.sources(Side::product, product, workspace);
+  const auto source = [](const Bag& bag, const std::vector<int32_t>& sources, int64_t entry) {
+    const int64_t at = entry - bag.terms.size();
+    const int32_t token = at < 0 ? -1 : sources[static_cast<size_t>(at)];
+    return token < 0 ? std::string() : std::string(bag.tokens[token]);
+  };
   for (const Match& m : matches)
-    e.matches.push_back({std::string(query.terms.surface(m.query_term)),
-                         static_cast<double>(query.weights[static_cast<size_t>(m.query_term)]),
-                         static_cast<double>(product.weights[static_cast<size_t>(m.product_term)]),
-                         m.contribution});
+    e.matches.push_back({std::string(model.surface(query, m.query)),
+                         static_cast<double>(query[m.query].weight),
+                         static_cast<double>(product[m.product].weight), m.contribution,
+                         source(query, query_sources, m.query), source(product, product_sources, m.product)});
   e.score = score(query, product);
   e.probability = model.probability(e.score);
   e.tokenizer = model.config().tokenizer;
@@ -29,7 +38,10 @@ std::string explanation_text(const Explanation& e) {
   for (const MatchLine& m : e.matches) {
     std::snprintf(line, sizeof line, "%12.6f  %14.6f  %12.6f  ", m.query_weight, m.product_weight,
                   m.contribution);
-    out += line + m.word + "\n";
+    out += line + m.word;
+    if (!m.query_source.empty()) out += " (query: from " + m.query_source + ")";
+    if (!m.product_source.empty()) out += " (product: from " + m.product_source + ")";
+    out += "\n";
   }
   return out + "score " + number(e.score) + "  probability " + number(e.probability) + "\n";
 }
@@ -39,6 +51,8 @@ std::string explanation_json(const Explanation& e) {
       "{\"score\":" + number(e.score) + ",\"probability\":" + number(e.probability) + ",\"matches\":[";
   for (const MatchLine& m : e.matches)
     json += std::string(&m == e.matches.data() ? "" : ",") + "{\"word\":" + json_text(m.word) +
+            (m.query_source.empty() ? "" : ",\"query_source\":" + json_text(m.query_source)) +
+            (m.product_source.empty() ? "" : ",\"product_source\":" + json_text(m.product_source)) +
             ",\"query_weight\":" + number(m.query_weight) +
             ",\"product_weight\":" + number(m.product_weight) +
             ",\"contribution\":" + number(m.contribution) + "}";

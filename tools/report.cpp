@@ -78,38 +78,52 @@ std::string plural(size_t count, const char* noun) {
 
 // ---- the kinds of words
 
-enum class Kind { word, phrase, inside, across };
-constexpr std::array kKinds = {Kind::word, Kind::phrase, Kind::inside, Kind::across};
+enum class Kind { word, phrase, inside, across, brought, other };
+constexpr std::array kKinds = {Kind::word,   Kind::phrase,  Kind::inside,
+                               Kind::across, Kind::brought, Kind::other};
 
 const char* name_of(Kind kind) {
-  constexpr const char* kNames[] = {"word", "phrase", "inside", "across"};
+  constexpr const char* kNames[] = {"word", "phrase", "inside", "across", "brought", "other"};
   return kNames[static_cast<size_t>(kind)];
 }
 
 const char* meaning_of(Kind kind) {
-  constexpr const char* kMeanings[] = {"words", "phrases", "letters inside a word", "letters across words"};
+  constexpr const char* kMeanings[] = {"words",
+                                       "phrases",
+                                       "letters inside a word",
+                                       "letters across words",
+                                       "words that a text does not hold",
+                                       "entries that are no words"};
   return kMeanings[static_cast<size_t>(kind)];
 }
 
-Kind kind_of(std::string_view surface) {
-  const auto wrapped = [&](char edge) {
-    return surface.size() > 2 && surface.front() == edge && surface.back() == edge;
+Kind kind_of(const MatchLine& match) {
+  const std::string_view surface = match.word;
+  const auto wrapped = [&](char first, char last) {
+    return surface.size() > 2 && surface.front() == first && surface.back() == last;
   };
-  if (wrapped('*')) return Kind::inside;
-  if (wrapped('+')) return Kind::across;
+  if (!match.query_source.empty() || !match.product_source.empty()) return Kind::brought;
+  if (wrapped('(', ')')) return Kind::other;
+  if (wrapped('*', '*')) return Kind::inside;
+  if (wrapped('+', '+')) return Kind::across;
   return surface.find(' ') == std::string_view::npos ? Kind::word : Kind::phrase;
 }
 
-std::string_view letters_of(std::string_view surface) {
-  const Kind kind = kind_of(surface);
+std::string_view letters_of(const MatchLine& match) {
+  const std::string_view surface = match.word;
+  const Kind kind = kind_of(match);
   return kind == Kind::inside || kind == Kind::across ? surface.substr(1, surface.size() - 2) : surface;
 }
 
-std::string styled(const std::string& surface) {
-  const Kind kind = kind_of(surface);
-  const std::string letters = escaped(letters_of(surface));
+std::string styled(const MatchLine& match) {
+  const Kind kind = kind_of(match);
+  const std::string letters = escaped(letters_of(match));
   const std::string edge = kind == Kind::inside ? "<i>*</i>" : kind == Kind::across ? "<i>+</i>" : "";
-  return text("<span class=\"term ", name_of(kind), "\">", edge, letters, edge, "</span>");
+  std::string from;
+  if (!match.query_source.empty()) from += " from “" + escaped(match.query_source) + "” in the query";
+  if (!match.product_source.empty()) from += " from “" + escaped(match.product_source) + "” in the product";
+  if (!from.empty()) from = "<span class=\"faint\">" + from + "</span>";
+  return text("<span class=\"term ", name_of(kind), "\">", edge, letters, edge, "</span>", from);
 }
 
 // ---- marked texts
@@ -138,10 +152,10 @@ std::vector<Mark> marks_of(const Tokens& tokens, const std::vector<MatchLine>& m
     now = std::max(now, how);
   };
   for (const MatchLine& match : matches) {
-    const Kind kind = kind_of(match.word);
-    const std::string_view letters = letters_of(match.word);
-    if (letters.empty()) continue;
-    if (kind == Kind::word || kind == Kind::phrase) {
+    const Kind kind = kind_of(match);
+    const std::string_view letters = letters_of(match);
+    if (letters.empty() || kind == Kind::other) continue;
+    if (kind != Kind::inside && kind != Kind::across) {
       for (int64_t i = 0; i < tokens.size(); ++i) {
         const std::string_view rest = tokens.text().substr(static_cast<size_t>(tokens.word(i).begin));
         if (!rest.starts_with(letters) || (rest.size() > letters.size() && rest[letters.size()] != ' '))
@@ -229,7 +243,7 @@ std::string strip(const Explanation& e, const std::vector<Part>& parts) {
   for (const Kind kind : kKinds) {
     double sum = 0;
     for (const Part& part : parts) {
-      if (kind_of(part.match->word) != kind) continue;
+      if (kind_of(*part.match) != kind) continue;
       sum += part.match->contribution;
       const double width = percent(std::abs(part.match->contribution), whole);
       bars +=
@@ -252,8 +266,8 @@ std::string parts_table(const std::vector<Part>& parts, size_t shown, const std:
       "<th class=\"number\">query × product</th><th class=\"number\">adds</th></tr></thead>\n<tbody>\n";
   for (const Part& part : std::span(parts).first(std::min(shown, parts.size()))) {
     const MatchLine& m = *part.match;
-    out += text("<tr><td class=\"number faint\">", part.number, "</td><td class=\"grow\">", styled(m.word),
-                "<span class=\"bar ", name_of(kind_of(m.word)), m.contribution < 0 ? " negative" : "",
+    out += text("<tr><td class=\"number faint\">", part.number, "</td><td class=\"grow\">", styled(m),
+                "<span class=\"bar ", name_of(kind_of(m)), m.contribution < 0 ? " negative" : "",
                 "\" style=\"width:", fixed(percent(std::abs(m.contribution), largest), 2),
                 "%\"></span></td><td class=\"number faint\">", readable(m.query_weight), " × ",
                 readable(m.product_weight), "</td><td class=\"number\">", fixed(m.contribution, 4),
@@ -268,9 +282,9 @@ std::string exact_sum(const Explanation& e) {
   std::string rows;
   size_t number = 0;
   for (const MatchLine& m : e.matches)
-    rows += text("<tr><td class=\"faint\">", ++number, "</td><td>", styled(m.word), "</td><td>",
-                 exact(m.query_weight), "</td><td>× ", exact(m.product_weight),
-                 "</td><td>= ", exact(m.contribution), "</td></tr>\n");
+    rows +=
+        text("<tr><td class=\"faint\">", ++number, "</td><td>", styled(m), "</td><td>", exact(m.query_weight),
+             "</td><td>× ", exact(m.product_weight), "</td><td>= ", exact(m.contribution), "</td></tr>\n");
   return text("<details><summary>All ", plural(e.matches.size(), "match"),
               " in the order of the sum, to the last digit</summary>\n<div class=\"wide\"><table "
               "class=\"digits\"><tbody>\n",
@@ -635,13 +649,13 @@ constexpr const char* kStyle = R"css(
   color-scheme: light dark;
   --mono: ui-monospace, "SF Mono", Menlo, Consolas, "DejaVu Sans Mono", monospace;
   --paper: #fdfdfb; --ink: #1d2329; --faint: #626c76; --rule: #dfe3e6; --panel: #f4f5f3;
-  --word: #2f6690; --phrase: #b07d2b; --inside: #6f9a8d; --across: #9b8bab;
+  --word: #2f6690; --phrase: #b07d2b; --inside: #6f9a8d; --across: #9b8bab; --brought: #a8543f; --other: #8a8a82;
   --warn: #a33b2e; --tint: #dbe7ef;
 }
 @media (prefers-color-scheme: dark) {
   :root {
     --paper: #15181b; --ink: #e4e6e8; --faint: #98a2ab; --rule: #2e343a; --panel: #1c2024;
-    --word: #6fa8d6; --phrase: #d3a354; --inside: #7fb0a2; --across: #ab9cbd;
+    --word: #6fa8d6; --phrase: #d3a354; --inside: #7fb0a2; --across: #ab9cbd; --brought: #d88a74; --other: #a3a39a;
     --warn: #e38575; --tint: #263a4a;
   }
 }
@@ -699,6 +713,8 @@ mark.letters { text-decoration: underline dotted 2px var(--inside); text-underli
 .strip .phrase, .bar.phrase, .swatch.phrase { color: var(--phrase); }
 .strip .inside, .bar.inside, .swatch.inside { color: var(--inside); }
 .strip .across, .bar.across, .swatch.across { color: var(--across); }
+.strip .brought, .bar.brought, .swatch.brought { color: var(--brought); }
+.strip .other, .bar.other, .swatch.other { color: var(--other); }
 
 .parts { width: 100%; margin-bottom: .75rem; }
 .parts td { padding-top: .3rem; padding-bottom: .3rem; vertical-align: top; }
@@ -707,7 +723,7 @@ mark.letters { text-decoration: underline dotted 2px var(--inside); text-underli
   display: flex; justify-content: space-between; gap: 1rem; font-variant-numeric: tabular-nums;
 }
 .bar { display: block; height: 3px; margin-top: .2rem; border-radius: 1px; background: currentColor; }
-.term.word { font-weight: 600; }
+.term.word, .term.brought { font-weight: 600; }
 .term.phrase { font-weight: 600; font-style: italic; }
 .term.inside, .term.across { font-family: var(--mono); font-size: .92em; }
 .term i { font-style: normal; color: var(--faint); opacity: .7; }
@@ -757,7 +773,7 @@ svg path { fill: none; stroke-linejoin: round; vector-effect: non-scaling-stroke
   :root {
     color-scheme: light;
     --paper: #fff; --ink: #000; --faint: #555; --rule: #ccc; --panel: #f6f6f6;
-    --word: #2f6690; --phrase: #b07d2b; --inside: #6f9a8d; --across: #9b8bab;
+    --word: #2f6690; --phrase: #b07d2b; --inside: #6f9a8d; --across: #9b8bab; --brought: #a8543f; --other: #8a8a82;
     --warn: #a33b2e; --tint: #dbe7ef;
   }
   * { print-color-adjust: exact; -webkit-print-color-adjust: exact; }

@@ -17,7 +17,8 @@ namespace steelyard {
 struct MatchLine {
   std::string word;
   double query_weight = 0, product_weight = 0;
-  double contribution = 0;  // their product
+  double contribution = 0;                             // their product
+  std::string query_source = {}, product_source = {};  // the text's word behind one that it does not hold
 };
 
 struct Explanation {

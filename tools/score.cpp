@@ -123,9 +123,12 @@ void run_encode(const ServeOptions& o) {
         model.encode(side, texts[at], bag, scratch.workspace);
         std::string& line = lines[at];
         line = "{\"id\":" + json_text(ids[at]) + ",\"vector\":{";
-        for (int64_t t = 0; t < bag.terms.size(); ++t)
-          line += (t ? "," : "") + json_text(bag.terms.surface(t)) + ":" +
-                  number(static_cast<double>(bag.weights[static_cast<size_t>(t)]));
+        const char* comma = "";
+        for (int64_t t = 0; t < bag.size(); ++t) {
+          if (bag[t].weight == 0) continue;
+          line += comma + json_text(model.surface(bag, t)) + ":" + number(static_cast<double>(bag[t].weight));
+          comma = ",";
+        }
         line += "}}\n";
       },
       [&](int64_t n) {

@@ -235,10 +235,11 @@ Outcome train_run(const RunConfig& wanted, const std::filesystem::path& folder, 
   training.steps_per_epoch = plan.steps_per_epoch();
   training.identity = text(to_json(model_config), " ", training_json, " ", train_cache.key(), " ",
                            dev_cache ? dev_cache->key() : std::string("no dev rows"));
+  const int64_t steps = config.trainer.epochs * plan.steps_per_epoch();
   training.objective = [&](Tape& tape, int64_t step, int shard) {
     std::vector<int64_t>& of_shard = rows[static_cast<size_t>(shard)];
     plan.rows_of(step, shard, of_shard);
-    return model.objective(tape, train, of_shard);
+    return model.objective(tape, train, of_shard, static_cast<double>(step) / static_cast<double>(steps));
   };
   if (dev_cache)
     training.evaluate = [&] {

@@ -63,22 +63,6 @@ Var lstm(std::span<const Var> x, Var W, Var b) {
   return h;
 }
 
-// Self-attention of one sequence x [T,D] whose first `length` positions can be seen (Vaswani et al. 2017);
-// W and b of queries, keys, values and output.
-Var attention(Var x, std::span<const Var> p, int64_t heads, int32_t length) {
-  const int64_t width = x.cols() / heads;
-  const Var q = linear(x, p[0], p[1]), k = linear(x, p[2], p[3]), v = linear(x, p[4], p[5]);
-  const std::vector<int32_t> lengths(static_cast<size_t>(x.rows()), length);
-  std::vector<Var> parts;
-  for (int64_t head = 0; head < heads; ++head) {
-    const auto of_head = [&](Var y) { return slice_columns(y, head * width, width); };
-    const Var scores = affine(matmul_transposed(of_head(q), of_head(k)),
-                              static_cast<real>(1 / std::sqrt(static_cast<double>(width))));
-    parts.push_back(matmul(softmax(scores, lengths), of_head(v)));
-  }
-  return linear(concat(parts), p[6], p[7]);
-}
-
 std::vector<OpCase> stacks() {
   const auto rest = [](const Operands& x) { return std::span<const Var>(x.inputs).subspan(1); };
   return {{.name = "mlp",
@@ -86,16 +70,11 @@ std::vector<OpCase> stacks() {
            .f = [=](const Operands& x) { return mlp(x[0], rest(x)); }},
           {.name = "lstm",
            .inputs = {{5, 7 * 6}, {6 + 11, 4 * 11}, {4 * 11}},  // x[t] side by side
-           .f =
-               [](const Operands& x) {
-                 std::vector<Var> steps;
-                 for (int64_t t = 0; t < 7; ++t) steps.push_back(slice_columns(x[0], 6 * t, 6));
-                 return lstm(steps, x[1], x[2]);
-               }},
-          {.name = "attention",
-           .inputs = {{9, 12}, {12, 12}, {12}, {12, 12}, {12}, {12, 12}, {12}, {12, 12}, {12}},
-           .f = [=](const Operands& x) { return attention(x[0], rest(x), 3, 6); },
-           .flat = {4}}};  // what is added to all scores of a row does not change their softmax
+           .f = [](const Operands& x) {
+             std::vector<Var> steps;
+             for (int64_t t = 0; t < 7; ++t) steps.push_back(slice_columns(x[0], 6 * t, 6));
+             return lstm(steps, x[1], x[2]);
+           }}};
 }
 
 // ---- parity
@@ -255,6 +234,7 @@ struct DeepBowData {
   static Relevance make(const fs::path& folder, const std::string& data, std::string& table) {
     RelevanceConfig config;
     config.deepbow.query_dropout = 0;
+    config.deepbow.priors = false;
     config.columns = {"query", "title", "relevance", "", 1, 3, 2.5};
     if (data.empty()) {
       write_market(folder / "market", {});
@@ -412,6 +392,34 @@ Iteration embedding() {
   return [parameters, step](const Workers& workers) { (*step)(workers); };
 }
 
+// Self-attention of 256 texts and its gradient, D 64, four heads; cut into four shards.
+Iteration attention_grad(int32_t shortest, int32_t longest) {
+  constexpr int64_t kShards = 4, kTexts = 256 / kShards, kDepth = 64, kHeads = 4;
+  struct Shard {
+    std::vector<int32_t> offsets;
+    Buffer qkv, dy, y, lse, dqkv;
+  };
+  const auto shards = std::make_shared<std::vector<Shard>>();
+  for (int64_t shard = 0; shard < kShards; ++shard) {
+    std::vector<int32_t> offsets = {0};
+    for (int32_t t = 0; t < kTexts; ++t)
+      offsets.push_back(offsets.back() + shortest + 37 * t % (longest - shortest + 1));
+    const int64_t n = offsets.back();
+    shards->push_back({std::move(offsets), random_buffer({n, 3 * kDepth}), random_buffer({n, kDepth}),
+                       Buffer(cpu(), {n, kDepth}), Buffer(cpu(), {kHeads, n}),
+                       Buffer(cpu(), {n, 3 * kDepth})});
+  }
+  return [shards](const Workers& workers) {
+    workers.each(kShards, [&](int64_t shard) {
+      const Shard& s = (*shards)[static_cast<size_t>(shard)];
+      const Segments texts = Segments::between(s.offsets);
+      cpu().attention(s.qkv.tensor(), texts, kHeads, s.y.tensor(), s.lse.tensor());
+      cpu().zero(s.dqkv.tensor());
+      cpu().attention_grad(s.qkv.tensor(), texts, kHeads, s.lse.tensor(), s.dy.tensor(), s.dqkv.tensor());
+    });
+  };
+}
+
 // A product of M×K and K×N; cut into `pieces` of the rows, which threads share.
 Iteration gemm(int64_t m, int64_t n, int64_t k, int64_t pieces) {
   const auto a = std::make_shared<Buffer>(random_buffer({m, k})),
@@ -471,6 +479,9 @@ void serve(const fs::path& folder, const std::string& data) {
       {"lstm", [] { return lstm_step(256, 20, 64); }},
       {"lstm_wide", [] { return lstm_step(64, 50, 128); }},
       {"embedding", embedding},
+      {"attention", [] { return attention_grad(65, 65); }},
+      {"attention_ragged", [] { return attention_grad(3, 127); }},
+      {"attention_short", [] { return attention_grad(12, 12); }},
       {"gemm_large", [] { return gemm(1024, 1024, 1024, 1); }},
       {"gemm_small", [] { return gemm(128, 512, 128, 1); }},
       {"gemm_cut", [] { return gemm(1024, 1024, 1024, 8); }},

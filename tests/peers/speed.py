@@ -2,6 +2,7 @@
 `peer serve` on one thread or two, whichever is faster; PyTorch runs here, warm, without denormals, in its fastest
 valid formulation on one thread or two."""
 
+import math
 import os
 import subprocess
 import sys
@@ -124,6 +125,10 @@ class Speed:
             self.versus_torch(f"{name}, against the same", bench, {"eager": lstm(*sizes, fused=False)}, 1.2, 2)
             self.versus_torch(f"{name}, against nn.LSTM", bench, {"nn.LSTM": lstm(*sizes, fused=True)}, None, None)
         self.versus_torch("embedding bag with row-wise Adagrad", "embedding", embedding(), 3, 8)
+        lengths = {"": [65] * 64, "_ragged": [3 + 37 * t % 125 for t in range(64)], "_short": [12] * 64}
+        for bench, shard in lengths.items():
+            name = f"self-attention of 256 texts of {' … '.join(map(str, sorted({min(shard), max(shard)})))} rows, D 64"
+            self.versus_torch(f"{name}, forward and backward", "attention" + bench, attention(shard * 4), 1.5, 3)
         for bench, (m, n, k) in (("gemm_large", (1024, 1024, 1024)), ("gemm_small", (128, 512, 128))):
             a, b, c = torch.randn(m, k), torch.randn(k, n), torch.empty(m, n)
             product = {"mm": lambda a=a, b=b, c=c: torch.mm(a, b, out=c)}
@@ -189,6 +194,36 @@ def lstm(batch, steps, width, fused):
         gradients(h.mean(), [W, b])
 
     return step
+
+
+def attention(lengths, depth=64, heads=4):
+    """Padded, with a mask if lengths differ, or text by text. (Jagged tensors need CUDA here.)"""
+    n, longest = torch.tensor(lengths), max(lengths)
+    mask = (torch.arange(longest) < n[:, None])[:, None, None] if min(lengths) < longest else None
+    padded = torch.randn(len(n), longest, 3 * depth, requires_grad=True)
+    flat = torch.randn(sum(lengths), 3 * depth, requires_grad=True)
+    dy, dy_flat = torch.randn(len(n), longest, depth), torch.randn(len(flat), depth)
+
+    def over(f, qkv):
+        q, k, v = (part.unflatten(2, (heads, -1)).transpose(1, 2) for part in qkv.chunk(3, 2))
+        return f(q, k, v).transpose(1, 2).flatten(2)
+
+    def fused(q, k, v):
+        return F.scaled_dot_product_attention(q, k, v, attn_mask=mask)
+
+    def products(q, k, v):
+        scores = q @ k.transpose(2, 3) * (depth / heads) ** -0.5
+        return (scores if mask is None else scores.masked_fill(~mask, -math.inf)).softmax(3) @ v
+
+    def by_text():
+        texts = [over(F.scaled_dot_product_attention, text[None])[0] for text in flat.split(lengths)]
+        torch.autograd.grad(torch.cat(texts), flat, dy_flat)
+
+    return {
+        "scaled_dot_product_attention, padded": lambda: torch.autograd.grad(over(fused, padded), padded, dy),
+        "products and softmax, padded": lambda: torch.autograd.grad(over(products, padded), padded, dy),
+        "scaled_dot_product_attention, text by text": by_text,
+    }
 
 
 def embedding():

@@ -106,10 +106,16 @@ def lstm(name, x, a):
 
 
 def attention(name, x, a):
-    q, k, v = (y.reshape(len(y), 3, -1).transpose(0, 1) for y in (x[0] @ x[i] + x[i + 1] for i in (1, 3, 5)))
-    seen = (torch.arange(len(x[0])) < 6).expand(len(x[0]), -1)
-    y = F.scaled_dot_product_attention(q, k, v, attn_mask=seen)
-    return y.transpose(0, 1).flatten(1) @ x[7] + x[8]
+    def of_text(qkv):
+        q, k, v = (part.unflatten(1, (heads, -1)).transpose(0, 1) for part in qkv.chunk(3, 1))
+        return F.scaled_dot_product_attention(q, k, v).transpose(0, 1).flatten(1)
+
+    heads = int(name.split()[1])
+    y = 0 * x[0].chunk(3, 1)[0]
+    for first, last in zip(a["begins"].tolist(), a["ends"].tolist()):
+        if first < last:
+            y[first:last] = of_text(x[0][first:last])
+    return y
 
 
 def of(f):
@@ -150,6 +156,7 @@ TWINS = {
     "gather": lambda name, x, a: x[0].index_select(0, a["ids"]),
     "segment_sum": segment_sum,
     "softmax": softmax,
+    "attention": attention,
     "layer_norm": lambda name, x, a: F.layer_norm(x[0], x[1].shape, x[1], x[2]),
     "cross_entropy": cross_entropy,
     "sum": of(lambda x: x.sum()),
@@ -157,7 +164,6 @@ TWINS = {
     "weighted_mean": weighted_mean,
     "mlp": mlp,
     "lstm": lstm,
-    "attention": attention,
 }
 
 
@@ -266,9 +272,18 @@ def optimizers(folder, worst):
 class Ragged:
     """Rows of different lengths, end to end."""
 
-    def __init__(self, arrays, name):
-        self.starts, self.values = arrays[name + "/starts"], arrays[name + "/values"]
-        self.lengths = self.starts.diff()
+    def __init__(self, starts, values):
+        self.starts, self.values = starts, values
+        self.lengths = starts.diff()
+
+    @classmethod
+    def read(cls, arrays, name):
+        return cls(arrays[name + "/starts"], arrays[name + "/values"])
+
+    def of(self, rows):
+        """Some rows, as if they were all."""
+        values, _, _ = self.take(rows)
+        return Ragged(F.pad(self.lengths.index_select(0, rows).cumsum(0), (1, 0)), values)
 
     def take(self, rows):
         """The values of some rows, end to end, and of which row each is."""
@@ -284,9 +299,14 @@ class Pairs:
 
     def __init__(self, path):
         arrays = read_tensors(path)
-        self.terms, self.places, self.matches, self.match_places = (
-            Ragged(arrays, name) for name in ("query_terms", "query_places", "matches", "match_places")
-        )
+        query, product = arrays["query"].long(), arrays["product"].long()
+        self.terms = Ragged.read(arrays, "query/terms").of(query)
+        self.places = Ragged.read(arrays, "query/places").of(query)
+        self.matches = Ragged.read(arrays, "query_matches")
+        positions = Ragged.read(arrays, "product_matches")
+        places = Ragged.read(arrays, "product/places").of(product)
+        first = torch.repeat_interleave(places.starts[:-1], positions.lengths)
+        self.match_places = Ragged(positions.starts, places.values.index_select(0, first + positions.values))
         self.labels = arrays["label"]
 
     def __len__(self):

@@ -1,0 +1,130 @@
+#include "nn/encoder.h"
+
+#include <algorithm>
+#include <numeric>
+
+#include "core/random.h"
+#include "data/utf8.h"
+
+namespace steelyard {
+
+namespace {
+
+constexpr int32_t kSharedRows = 1024;   // of words without a vector of their own
+constexpr int32_t kCharacters = 16384;  // rows for characters, by hash; there is no list of them
+
+// A character that begins a word is another one than the same inside: so words need no blanks between them.
+int32_t character_row(int32_t code, bool begins_word) {
+  return static_cast<int32_t>(mix64(static_cast<uint64_t>(code) * 2 + begins_word + 1) % kCharacters);
+}
+
+bool is_word(std::string_view surface) {
+  return surface.front() != '*' && surface.front() != '+' && surface.find(' ') == surface.npos;
+}
+
+// 1 / rows of each segment, for means; 0 for none.
+Var inverse_lengths(Tape& tape, const Segments& segments) {
+  const std::span<real> inverse = tape.array<real>(segments.size());
+  for (size_t i = 0; i < inverse.size(); ++i) {
+    const int32_t length = segments.ends[i] - segments.begins[i];
+    inverse[i] = length > 0 ? 1 / static_cast<real>(length) : 0;
+  }
+  return tape.constant({segments.size()}, inverse);
+}
+
+Var segment_mean(Var x, const Segments& segments) {
+  return scale_rows(segment_sum(x, segments), inverse_lengths(*x.tape, segments));
+}
+
+}  // namespace
+
+void EncoderConfig::validate() const {
+  const auto require = [](bool holds, const char* key, auto value, const char* expected) {
+    if (!holds) fail(Fault::usage, "encoder.", key, ": ", value, "; expected ", expected);
+  };
+  require(heads >= 1 && heads <= 64, "heads", heads, "1 … 64");
+  require(width >= 1 && width <= 4096 && width % heads == 0, "width", width,
+          "a multiple of heads, up to 4096");
+  require(character_layers >= 0 && character_layers <= 24, "character_layers", character_layers, "0 … 24");
+  require(word_layers >= 0 && word_layers <= 24, "word_layers", word_layers, "0 … 24");
+  require(character_layers + word_layers > 0, "word_layers", word_layers, "layers over words or characters");
+  require(words >= 1 && words <= 10'000'000, "words", words, "1 … 10000000");
+  require(max_words >= 1 && max_words <= 100'000, "max_words", max_words, "1 … 100000");
+  require(max_characters >= 1 && max_characters <= 100'000, "max_characters", max_characters, "1 … 100000");
+  require(dropout >= 0 && dropout < 1, "dropout", dropout, "0 ≤ rate < 1");
+}
+
+Encoder::Encoder(Parameters::Scope at, const EncoderConfig& config, const Vocabulary& vocabulary)
+    : config_(config), vocabulary_(vocabulary), rows_(static_cast<size_t>(vocabulary.entries()), -1) {
+  for (int32_t id = 0; id < vocabulary.entries() && words() < config.words; ++id)
+    if (is_word(vocabulary.surface(id))) {
+      rows_[static_cast<size_t>(id)] = words();
+      ids_.push_back(id);
+    }
+  all_rows_.resize(ids_.size());
+  std::iota(all_rows_.begin(), all_rows_.end(), 0);
+  const int64_t width = config.width;
+  const Init small = normal(real(0.1));
+  if (config.character_layers > 0) {
+    const Parameters::Scope scope = at / "characters";
+    characters_ = &scope.table("embedding", {kCharacters, width}, small);
+    character_places_ = &scope.add("position", {config.max_characters, width}, small);
+    over_characters_.emplace(scope, config.character_layers, width, config.heads, config.dropout);
+  }
+  const Parameters::Scope scope = at / "words";
+  words_ = &scope.table("embedding", {words() + kSharedRows, width}, small);
+  if (config.word_layers > 0) {
+    word_places_ = &scope.add("position", {config.max_words, width}, small);
+    over_words_.emplace(scope, config.word_layers, width, config.heads, config.dropout);
+  }
+  sides_[0] = &at.add("query", {width}, constant(0));
+  sides_[1] = &at.add("product", {width}, constant(0));
+}
+
+void Encoder::read(const Bag& bag, TextColumns& out) const {
+  const Tokens& words = bag.tokens;
+  const auto count = std::min<int64_t>(words.size(), config_.max_words);
+  for (const Term& term : bag.terms.all())
+    out.term_words.add(static_cast<int32_t>(std::min<int64_t>(term.word, count - 1)));
+  int64_t characters = 0;
+  for (int64_t i = 0; i < count; ++i) {
+    const int32_t own = row(vocabulary_.id(words[i]));
+    const auto shared = static_cast<int32_t>(key_part(words[i]) % kSharedRows);
+    out.words.add(own >= 0 ? own : this->words() + shared);
+    const int64_t before = characters;
+    for (size_t at = 0; at < words[i].size() && characters < config_.max_characters; ++characters) {
+      const CodePoint point = decode_utf8(words[i], at);
+      out.characters.add(character_row(point.value, at == 0));
+      at += static_cast<size_t>(point.length);
+    }
+    out.word_lengths.add(static_cast<int32_t>(characters - before));
+  }
+}
+
+Encoded Encoder::operator()(Tape& tape, Side side, const TextBatch& texts) const {
+  const auto rate = static_cast<real>(config_.dropout);
+  const auto embed = [&](const Parameter& table, Ids ids, const Parameter& places, Ids positions) {
+    const Var x = rows(tape, table, tape.index(ids)) + gather(tape.leaf(places), positions);
+    return add_row(x, tape.leaf(*sides_[side == Side::query ? 0 : 1]));
+  };
+  Encoded out;
+  if (over_characters_) {
+    const Var x = embed(*characters_, texts.characters, *character_places_, texts.character_positions);
+    const Var characters = (*over_characters_)(dropout(x, rate), texts.text_characters);
+    out.text = segment_mean(characters, texts.text_characters);
+    out.word_shares = segment_sum(characters, texts.word_characters);
+    out.words = scale_rows(out.word_shares, inverse_lengths(tape, texts.word_characters));
+  }
+  if (over_words_) {
+    Var x = embed(*words_, texts.words, *word_places_, texts.word_positions);
+    if (over_characters_) x = x + out.words;
+    out.words = (*over_words_)(dropout(x, rate), texts.text_words);
+  }
+  if (!over_characters_) {
+    out.text = segment_mean(out.words, texts.text_words);
+    out.word_shares = out.words;
+  }
+  return out;
+}
+
+}  // namespace steelyard

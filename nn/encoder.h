@@ -1,0 +1,76 @@
+// The multi-granularity encoder of DeepBoW (Lin et al. 2024): a text is read as characters and as words, and
+// every word knows the characters it is made of. Queries and products share it, told apart by one vector each.
+//
+//   H_c = Transformer_c(E_c[character] + P_c[position] + side)           [characters, D]
+//   H_w = Transformer_w(E_w[word] + P_w[position] + side + mean of the word's H_c)      [words, D]
+//   h_c = mean of a text's H_c,  h_w = H_w                               without words: h_w is that mean;
+//                                                                        without characters: h_c = mean of H_w
+#pragma once
+
+#include <optional>
+
+#include "nn/bag.h"
+#include "nn/texts.h"
+#include "nn/transformer.h"
+
+namespace steelyard {
+
+struct EncoderConfig {
+  int width = 64;
+  int heads = 4;
+  int character_layers = 1;
+  int word_layers = 1;
+  int words = 30'000;
+  int max_words = 32;
+  int max_characters = 96;
+  double dropout = 0.1;
+
+  template <class F>
+  void fields(F&& f) {
+    f("width", width, "numbers per character and word; a multiple of heads");
+    f("heads", heads, "heads of attention");
+    f("character_layers", character_layers, "Transformer layers over characters; 0: no characters");
+    f("word_layers", word_layers, "Transformer layers over words; 0: no words");
+    f("words", words, "most frequent words with a vector of their own; others share some by hash");
+    f("max_words", max_words, "words that are read of a text");
+    f("max_characters", max_characters, "characters that are read of a text");
+    f("dropout", dropout, "rate in training");
+  }
+  void validate() const;
+};
+
+struct Encoded {
+  Var text;         // [n, D]  h_c
+  Var words;        // [w, D]  h_w
+  Var word_shares;  // [w, D]  what each word adds to h_c: they sum to it
+};
+
+class Encoder {
+ public:
+  Encoder(Parameters::Scope at, const EncoderConfig& config, const Vocabulary& vocabulary);
+
+  // Appends the words and characters of a text to `out`, which ends at max_words and max_characters.
+  void read(const Bag& bag, TextColumns& out) const;
+  Encoded operator()(Tape& tape, Side side, const TextBatch& texts) const;
+
+  int64_t width() const { return config_.width; }
+  // The words with a vector of their own: their rows in the table, and back to the vocabulary's ids.
+  int32_t words() const { return static_cast<int32_t>(ids_.size()); }
+  int32_t row(int32_t id) const {  // −1: none of its own
+    return static_cast<size_t>(id) < rows_.size() ? rows_[static_cast<size_t>(id)] : -1;
+  }
+  int32_t id(int32_t row) const { return ids_[static_cast<size_t>(row)]; }
+  Ids all_rows() const { return all_rows_; }
+  const Parameter& table() const { return *words_; }
+
+ private:
+  EncoderConfig config_;
+  const Vocabulary& vocabulary_;
+  std::vector<int32_t> ids_, rows_, all_rows_;  // of a row, of an entry, 0 … words() − 1
+  const Parameter *characters_ = nullptr, *words_ = nullptr;
+  const Parameter *character_places_ = nullptr, *word_places_ = nullptr;
+  const Parameter* sides_[2];
+  std::optional<Transformer> over_characters_, over_words_;
+};
+
+}  // namespace steelyard
