@@ -47,9 +47,10 @@ void RelevanceConfig::validate() const {
 }
 
 struct Relevance::Parts {
-  Parts(RelevanceConfig c, Vocabulary v, Parameters p)
+  Parts(RelevanceConfig c, std::optional<Dictionary> d, Vocabulary v, Parameters p)
       : config(std::move(c)),
-        tokenizer(config.tokenizer),
+        dictionary(std::move(d)),
+        tokenizer(config.tokenizer, dictionary ? &*dictionary : nullptr),
         vocabulary(std::move(v)),
         parameters(std::move(p)) {
     const Parameters::Scope root = parameters.root();
@@ -73,6 +74,7 @@ struct Relevance::Parts {
             std::vector<Entry>& out) const;
 
   RelevanceConfig config;
+  std::optional<Dictionary> dictionary;
   Tokenizer tokenizer;
   Vocabulary vocabulary;
   Parameters parameters;
@@ -82,9 +84,13 @@ struct Relevance::Parts {
 };
 
 Relevance::Relevance(std::unique_ptr<Parts> parts) : parts_(std::move(parts)) {}
-Relevance::Relevance(RelevanceConfig config, Vocabulary vocabulary, uint64_t seed) {
+Relevance::Relevance(RelevanceConfig config, Vocabulary vocabulary, uint64_t seed,
+                     std::optional<Dictionary> dictionary) {
   config.validate();
-  parts_ = std::make_unique<Parts>(std::move(config), std::move(vocabulary), Parameters(cpu(), seed));
+  check(dictionary.has_value() != config.tokenizer.dictionary.empty(),
+        "Relevance: a dictionary is needed if tokenizer.dictionary names one, and only then");
+  parts_ = std::make_unique<Parts>(std::move(config), std::move(dictionary), std::move(vocabulary),
+                                   Parameters(cpu(), seed));
 }
 Relevance::Relevance(Relevance&&) noexcept = default;
 Relevance::~Relevance() = default;
@@ -102,8 +108,10 @@ Relevance Relevance::open(const std::filesystem::path& path) {
   try {
     from_json(config, file.metadata("config"));
     config.validate();
-    auto parts =
-        std::make_unique<Parts>(config, Vocabulary::load(file, config.vocabulary), Parameters(cpu(), file));
+    std::optional<Dictionary> dictionary;
+    if (!config.tokenizer.dictionary.empty()) dictionary = Dictionary::load(file.arrays());
+    auto parts = std::make_unique<Parts>(config, std::move(dictionary),
+                                         Vocabulary::load(file, config.vocabulary), Parameters(cpu(), file));
     parts->metadata = file.metadata();
     return Relevance(std::move(parts));
   } catch (const Error& error) {
@@ -117,6 +125,8 @@ Relevance Relevance::open(const std::filesystem::path& path) {
 void Relevance::save(const std::filesystem::path& path, const Metadata& more) const {
   std::vector<NamedArray> arrays = parts_->parameters.arrays();
   for (NamedArray& array : parts_->vocabulary.arrays()) arrays.push_back(std::move(array));
+  if (parts_->dictionary)
+    for (NamedArray& array : parts_->dictionary->arrays()) arrays.push_back(std::move(array));
   Metadata metadata = more;
   metadata["format"] = kFormat;
   metadata["kind"] = kKind;
@@ -126,6 +136,9 @@ void Relevance::save(const std::filesystem::path& path, const Metadata& more) co
 
 const RelevanceConfig& Relevance::config() const { return parts_->config; }
 const Vocabulary& Relevance::vocabulary() const { return parts_->vocabulary; }
+const Dictionary* Relevance::dictionary() const {
+  return parts_->dictionary ? &*parts_->dictionary : nullptr;
+}
 const Metadata& Relevance::metadata() const { return parts_->metadata; }
 Parameters& Relevance::parameters() { return parts_->parameters; }
 const Parameters& Relevance::parameters() const { return parts_->parameters; }
@@ -228,8 +241,10 @@ RowCache Relevance::encode_rows(const std::string& table, const std::string& bad
                                 const std::filesystem::path& path,
                                 const std::function<void(const std::string&)>& say,
                                 const std::atomic<bool>* stop) const {
-  const std::string key = text(kRowsFormat, " ", key_part(MappedFile(table).text()), " ",
-                               parts_->vocabulary.fingerprint(), " ", bad_rows, " ", to_json(parts_->config));
+  const std::string key =
+      text(kRowsFormat, " ", key_part(MappedFile(table).text()), " ", parts_->vocabulary.fingerprint(), " ",
+           parts_->dictionary ? parts_->dictionary->fingerprint() : 0, " ", bad_rows, " ",
+           to_json(parts_->config));
   return RowCache::open_or_build(path, key, [&] {
     const ColumnsConfig& columns = parts_->config.columns;
     PairReader reader(table, columns, bad_rows, stop);
@@ -360,8 +375,8 @@ std::vector<std::pair<std::string, double>> Relevance::metrics(std::span<const d
 }
 
 Corpus read_corpus(const RelevanceConfig& config, const std::string& table, const std::string& bad_rows,
-                   const std::atomic<bool>* stop) {
-  const Tokenizer tokenizer(config.tokenizer);
+                   const Dictionary* dictionary, const std::atomic<bool>* stop) {
+  const Tokenizer tokenizer(config.tokenizer, dictionary);
   VocabularyBuilder builder(config.vocabulary);
   TableReader reader(table, {{config.columns.query, config.columns.product}, {}, bad_rows, stop});
   std::unordered_set<uint64_t> seen;  // a text counts once, however many pairs it is in

@@ -13,6 +13,7 @@
 #include <filesystem>
 #include <functional>
 #include <memory>
+#include <optional>
 
 #include "autograd/objective.h"
 #include "core/backend.h"
@@ -73,8 +74,10 @@ struct Workspace {
 
 class Relevance {
  public:
-  Relevance(RelevanceConfig config, Vocabulary vocabulary, uint64_t seed);  // untrained
-  static Relevance open(const std::filesystem::path& path);                 // a model file or a run folder
+  // Untrained. The dictionary is the one that config.tokenizer.dictionary names, if it names one.
+  Relevance(RelevanceConfig config, Vocabulary vocabulary, uint64_t seed,
+            std::optional<Dictionary> dictionary = {});
+  static Relevance open(const std::filesystem::path& path);  // a model file or a run folder
   Relevance(Relevance&&) noexcept;
   ~Relevance();
 
@@ -86,7 +89,8 @@ class Relevance {
 
   const RelevanceConfig& config() const;
   const Vocabulary& vocabulary() const;
-  const Metadata& metadata() const;  // of the file it was opened from
+  const Dictionary* dictionary() const;  // nullptr: none
+  const Metadata& metadata() const;      // of the file it was opened from
   Parameters& parameters();
   const Parameters& parameters() const;
 
@@ -123,6 +127,6 @@ struct Corpus {
   double mean_product_length = 0;
 };
 Corpus read_corpus(const RelevanceConfig& config, const std::string& table, const std::string& bad_rows,
-                   const std::atomic<bool>* stop = nullptr);
+                   const Dictionary* dictionary = nullptr, const std::atomic<bool>* stop = nullptr);
 
 }  // namespace steelyard

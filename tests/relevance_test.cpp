@@ -716,6 +716,38 @@ TEST_CASE("relevance: a saved model opens to the same scores and saves to the sa
   }
 }
 
+TEST_CASE("relevance: a dictionary goes into the model's file and cuts words there") {
+  RelevanceConfig config = graded("lexical");
+  config.tokenizer.dictionary = "words.txt";
+  const Dictionary dictionary = Dictionary::parse("手机 1000\n手机壳 3000\n红色 500\n", "words.txt");
+  check_fails(
+      Fault::bug, [&] { Relevance(config, learn(graded("lexical")), 1); }, "tokenizer.dictionary");
+  check_fails(
+      Fault::bug, [&] { Relevance(graded("lexical"), learn(graded("lexical")), 1, dictionary); },
+      "dictionary");
+  const TempDir folder;
+  write_file(folder / "rows.tsv", "query\tproduct\tlabel\n红色手机壳\t手机壳 红色\t3\n手机\t手机红色壳\t1\n");
+  const std::string table = (folder / "rows.tsv").string();
+  const Corpus corpus = read_corpus(config, table, "stop", &dictionary);
+  CHECK(corpus.mean_product_length == 2.5);
+  const Relevance model(config, corpus.vocabulary, 1, dictionary);
+  model.save(folder / "model.safetensors", {});
+  const Relevance opened = Relevance::open(folder / "model.safetensors");
+  Scorer before{model}, after{opened};
+  CHECK(before("红色手机壳", "手机壳 红色") == after("红色手机壳", "手机壳 红色"));
+  REQUIRE(after.query.tokens.size() == 2);
+  CHECK(after.query.tokens[1] == "手机壳");
+  CHECK(explain(opened, "手机壳", "红色手机壳", after.query, after.product).dictionary ==
+        opened.dictionary());
+
+  const TensorFile file(folder / "model.safetensors");
+  std::vector<NamedArray> arrays = file.arrays();
+  std::erase_if(arrays, [](const NamedArray& a) { return a.name == "dictionary/list"; });
+  write_tensor_file(folder / "spoilt", arrays, file.metadata());
+  check_fails(
+      Fault::input, [&] { Relevance::open(folder / "spoilt"); }, "spoilt", "dictionary/list");
+}
+
 TEST_CASE("relevance: a file that is not exactly a model is refused by name") {
   const TempDir folder;
   const auto path = folder / "model.safetensors", spoilt = folder / "spoilt.safetensors";

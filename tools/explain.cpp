@@ -29,6 +29,7 @@ Explanation explain(const Relevance& model, std::string_view query_text, std::st
   e.score = score(query, product);
   e.probability = model.probability(e.score);
   e.tokenizer = model.config().tokenizer;
+  e.dictionary = model.dictionary();
   return e;
 }
 

@@ -178,7 +178,7 @@ std::vector<Mark> marks_of(const Tokens& tokens, const std::vector<MatchLine>& m
 // The text with its matched words marked. Marks that touch are one: Chinese has no blanks.
 std::string marked(const std::string& source, const Explanation& explanation) {
   Tokens tokens;
-  Tokenizer(explanation.tokenizer).tokenize(source, tokens);
+  Tokenizer(explanation.tokenizer, explanation.dictionary).tokenize(source, tokens);
   const std::vector<Mark> marks = marks_of(tokens, explanation.matches);
   std::string out;
   size_t written = 0;

@@ -24,9 +24,10 @@ struct MatchLine {
 struct Explanation {
   std::string query, product;
   double score = 0, probability = 0;
-  std::optional<double> grade = {};     // what people said, if known
-  std::vector<MatchLine> matches = {};  // in the order in which the score adds them
-  TokenizerConfig tokenizer = {};       // how the texts were read; decides which of their words are marked
+  std::optional<double> grade = {};        // what people said, if known
+  std::vector<MatchLine> matches = {};     // in the order in which the score adds them
+  TokenizerConfig tokenizer = {};          // how the texts were read; decides which of their words are marked
+  const Dictionary* dictionary = nullptr;  // of the model, and must live as long
 };
 
 struct Table {

@@ -37,6 +37,11 @@ std::string data_path(const RunConfig& config, const std::string& file) {
   return (std::filesystem::path(config.run.data_dir) / file).string();
 }
 
+std::optional<Dictionary> dictionary_of(const RunConfig& config) {
+  if (config.tokenizer.dictionary.empty()) return {};
+  return Dictionary::read(data_path(config, config.tokenizer.dictionary));
+}
+
 // The best and the worst dev pairs, explained.
 void add_examples(const Relevance& model, const RunConfig& config, Report& report) {
   if (config.data.dev.empty()) return;
@@ -142,8 +147,10 @@ class RunFolder {
 // What would be trained, without training or writing anything.
 void dry_run(RunConfig& config) {
   const std::string table = data_path(config, config.data.train);
-  Corpus corpus = read_corpus(config, table, config.data.bad_rows);
-  const Relevance model(config, std::move(corpus.vocabulary), static_cast<uint64_t>(config.trainer.seed));
+  std::optional<Dictionary> dictionary = dictionary_of(config);
+  Corpus corpus = read_corpus(config, table, config.data.bad_rows, dictionary ? &*dictionary : nullptr);
+  const Relevance model(config, std::move(corpus.vocabulary), static_cast<uint64_t>(config.trainer.seed),
+                        std::move(dictionary));
   const Vocabulary& vocabulary = model.vocabulary();
   Output out;
   out << text("terms       ", vocabulary.entries(), " of their own, ",
@@ -209,10 +216,12 @@ Outcome train_run(const RunConfig& wanted, const std::filesystem::path& folder, 
     }
   }
   const Workers workers(config.run.threads);
-  Corpus corpus =
-      read_corpus(config, data_path(config, config.data.train), config.data.bad_rows, &stop_wanted);
+  std::optional<Dictionary> dictionary = dictionary_of(config);
+  Corpus corpus = read_corpus(config, data_path(config, config.data.train), config.data.bad_rows,
+                              dictionary ? &*dictionary : nullptr, &stop_wanted);
   if (config.bm25.mean_length == 0) config.bm25.mean_length = corpus.mean_product_length;
-  Relevance model(config, std::move(corpus.vocabulary), static_cast<uint64_t>(config.trainer.seed));
+  Relevance model(config, std::move(corpus.vocabulary), static_cast<uint64_t>(config.trainer.seed),
+                  std::move(dictionary));
   const auto cache = folder / "cache";
   std::filesystem::create_directories(cache);
   const auto say = [&](const std::string& message) { progress.message(message); };
