@@ -663,10 +663,10 @@ TEST_CASE("relevance: a million explanations add up to their scores, to the last
       model.encode(Side::query, query_texts[i], queries[i], workspace);
       model.encode(Side::product, product_texts[i], products[i], workspace);
     }
-    const bool all = name == "lexical";
+    const size_t stride = name == "lexical" ? 1 : 50;  // where a text is read, an explanation reads it again
     int64_t wrong = 0, matched = 0, wrong_json = 0;
     for (size_t q = 0; q < kSide; ++q)
-      for (size_t p = 0; p < kSide; p += all ? 1 : 10) {
+      for (size_t p = 0; p < kSide; p += stride) {
         const Explanation e = explain(model, query_texts[q], product_texts[p], queries[q], products[p]);
         double sum = 0;
         for (const MatchLine& line : e.matches) {
@@ -689,7 +689,7 @@ TEST_CASE("relevance: a million explanations add up to their scores, to the last
       }
     CHECK(wrong == 0);
     CHECK(wrong_json == 0);
-    CHECK(matched > kSide * kSide / 10);
+    CHECK(matched > static_cast<int64_t>(kSide * kSide / stride / 10));
   }
 }
 
