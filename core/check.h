@@ -42,6 +42,12 @@ template <class... Parts>
   throw Error(fault, text(parts...));
 }
 
+// A setting that no run can have: `require(rate > 0, "optimizer.rate", rate, "more than 0")`.
+template <class Value>
+void require(bool holds, const char* key, const Value& value, const char* expected) {
+  if (!holds) fail(Fault::usage, key, ": ", value, "; expected ", expected);
+}
+
 struct Condition {
   bool holds;
   const char* file;

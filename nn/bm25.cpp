@@ -5,16 +5,14 @@
 namespace steelyard {
 
 void Bm25::read(Side, const Bag& bag, TextColumns& out) const {
-  for (const Term& term : bag.terms.all()) {
-    out.places.add(term.count);
-    out.places.add(static_cast<int32_t>(bag.tokens.size()));
-  }
+  for (const Term& term : bag.terms.all()) out.places.add(term.count);
 }
 
 Weights Bm25::weigh(Tape& tape, Side side, const TextBatch& texts) const {
   const std::span<real> weights = tape.array<real>(std::ssize(texts.terms));
   for (size_t i = 0; i < weights.size(); ++i) {
-    const double frequency = texts.places[2 * i], length = texts.places[2 * i + 1];
+    const double frequency = texts.places[i];
+    const double length = texts.lengths[static_cast<size_t>(texts.term_texts[i])];
     const double relative = config_.mean_length > 0 ? length / config_.mean_length : 1;
     const double norm = 1 - config_.b + config_.b * relative;
     weights[i] = static_cast<real>(side == Side::query

@@ -24,12 +24,9 @@ struct Bm25Config {
     f("mean_length", mean_length, "mean words of a product; 0: measured on the training rows");
   }
   void validate() const {
-    const auto require = [](bool holds, const char* key, double value, const char* expected) {
-      if (!holds) fail(Fault::usage, "bm25.", key, ": ", value, "; expected ", expected);
-    };
-    require(k1 >= 0 && std::isfinite(k1), "k1", k1, "0 or more");
-    require(b >= 0 && b <= 1, "b", b, "0 … 1");
-    require(mean_length >= 0 && std::isfinite(mean_length), "mean_length", mean_length, "0 or more");
+    require(k1 >= 0 && std::isfinite(k1), "bm25.k1", k1, "0 or more");
+    require(b >= 0 && b <= 1, "bm25.b", b, "0 … 1");
+    require(mean_length >= 0 && std::isfinite(mean_length), "bm25.mean_length", mean_length, "0 or more");
   }
 };
 
@@ -37,7 +34,7 @@ class Bm25 final : public BagModel {
  public:
   Bm25(const Bm25Config& config, const Vocabulary& vocabulary) : config_(config), vocabulary_(vocabulary) {}
 
-  // Reads of each term its frequency in the text and the words of the text.
+  // The place of a term is its frequency in the text.
   void read(Side side, const Bag& bag, TextColumns& out) const override;
   Weights weigh(Tape& tape, Side side, const TextBatch& texts) const override;
   Scores scores(Tape& tape, const PairBatch& pairs, double progress) const override;

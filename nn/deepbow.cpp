@@ -63,19 +63,16 @@ constexpr int64_t kSample = 256;       // words by which a step estimates the pe
 }  // namespace
 
 void DeepBowConfig::validate() const {
-  const auto require = [](bool holds, const char* key, const auto& value, const char* expected) {
-    if (!holds) fail(Fault::usage, "deepbow.", key, ": ", value, "; expected ", expected);
-  };
-  for (const auto& [key, bag] : {std::pair{"query_bag", query_bag}, {"product_bag", product_bag}})
+  for (const auto& [key, bag] :
+       {std::pair{"deepbow.query_bag", query_bag}, {"deepbow.product_bag", product_bag}})
     require(bag == "weighting" || bag == "expansion", key, bag, "weighting or expansion");
-  require(penalty == "flops" || penalty == "l1", "penalty", penalty, "flops or l1");
-  require(query_dropout >= 0 && query_dropout < 1, "query_dropout", query_dropout, "0 ≤ rate < 1");
-  const auto factor = [&](const char* key, double value) {
-    require(value >= 0 && std::isfinite(value), key, value, "0 or more");
-  };
-  factor("prior_penalty", prior_penalty);
-  factor("query_penalty", query_penalty), factor("product_penalty", product_penalty);
-  factor("negatives", negatives);
+  require(penalty == "flops" || penalty == "l1", "deepbow.penalty", penalty, "flops or l1");
+  require(query_dropout >= 0 && query_dropout < 1, "deepbow.query_dropout", query_dropout, "0 ≤ rate < 1");
+  for (const auto& [key, factor] : {std::pair{"deepbow.prior_penalty", prior_penalty},
+                                    {"deepbow.query_penalty", query_penalty},
+                                    {"deepbow.product_penalty", product_penalty},
+                                    {"deepbow.negatives", negatives}})
+    require(factor >= 0 && std::isfinite(factor), key, factor, "0 or more");
 }
 
 DeepBow::DeepBow(Parameters::Scope scope, const DeepBowConfig& config, const EncoderConfig& encoder,
@@ -142,7 +139,15 @@ void DeepBow::read(Side side, const Bag& bag, TextColumns& out) const {
 
 // ---- weights
 
-Scores DeepBow::prior(Tape& tape, const Bags& bags, const TextBatch& texts) const {
+DeepBow::Reading DeepBow::reading(Tape& tape, Side side, const TextBatch& texts) const {
+  Reading reading{of(side), texts, tape.index(texts.terms)};
+  if (reading.bags.encoded) reading.encoded = (*encoder_)(tape, side, texts);
+  if (reading.bags.expands) reading.output = matmul(reading.encoded.text, tape.leaf(*reading.bags.output));
+  return reading;
+}
+
+Scores DeepBow::prior(Tape& tape, const Reading& of) const {
+  const TextBatch& texts = of.texts;
   const int64_t n = texts.texts.size();
   const std::span<real> shares = tape.array<real>(n);
   List lengths(tape, n);
@@ -150,34 +155,39 @@ Scores DeepBow::prior(Tape& tape, const Bags& bags, const TextBatch& texts) cons
     shares[i] = 1 / std::sqrt(static_cast<real>(std::max(1, texts.texts.ends[i] - texts.texts.begins[i])));
     lengths.add(std::min<int32_t>(texts.lengths[i], kPriorLengths - 1));
   }
-  const Var terms = rows(tape, *bags.prior_term, tape.index(texts.terms));
+  const Var terms = rows(tape, *of.bags.prior_term, of.terms);
   const Var sums = scale_rows(segment_sum(terms, texts.texts), tape.constant({n}, shares));
-  const Var length = gather(tape.leaf(*bags.prior_length), lengths);
-  return {softplus(add_row(sums + length, tape.leaf(*bags.prior_bias))),
+  const Var length = gather(tape.leaf(*of.bags.prior_length), lengths);
+  return {softplus(add_row(sums + length, tape.leaf(*of.bags.prior_bias))),
           affine(sum(square(terms)), static_cast<real>(config_.prior_penalty / static_cast<double>(n)))};
 }
 
-Var DeepBow::own(Tape& tape, const Bags& bags, const TextBatch& texts, const Encoded& encoded) const {
-  Var logits = rows(tape, *bags.term, tape.index(texts.terms));
+Var DeepBow::own(Tape& tape, const Reading& of) const {
+  const Bags& bags = of.bags;
+  const TextBatch& texts = of.texts;
+  Var logits = rows(tape, *bags.term, of.terms);
   const auto place = [&] { return gather(tape.leaf(*bags.place), texts.places); };
   if (bags.weighting) {
     if (bags.place) logits = logits + place();
     if (bags.encoded) {
-      const Var text = matmul(encoded.text, tape.leaf(*bags.attention));
-      const Var attention = dot_rows(gather(text, texts.term_texts), gather(encoded.words, texts.term_words));
+      const Var text = matmul(of.encoded.text, tape.leaf(*bags.attention));
+      const Var attention =
+          dot_rows(gather(text, texts.term_texts), gather(of.encoded.words, texts.term_words));
       const real scale = 1 / std::sqrt(static_cast<real>(encoder_->width()));
       logits = logits + affine(reshape(attention, logits.shape()), scale);
     }
     return softmax(logits, texts.texts);
   }
   if (bags.encoded)
-    logits = logits + gather(matmul(encoded.words, tape.leaf(*bags.context)), texts.term_words);
-  const Var weights = softplus(logits);
-  return bags.place ? weights * exp(place()) : weights;
+    logits = logits + gather(matmul(of.encoded.words, tape.leaf(*bags.context)), texts.term_words);
+  Var weights = softplus(logits);
+  if (bags.place) weights = weights * exp(place());
+  return bags.gate ? mixed(tape, of, weights) : weights;
 }
 
-Var DeepBow::mixed(Tape& tape, const Bags& bags, const TextBatch& texts, const Encoded& encoded,
-                   Var own) const {
+Var DeepBow::mixed(Tape& tape, const Reading& of, Var own) const {
+  const Bags& bags = of.bags;
+  const TextBatch& texts = of.texts;
   // The terms that are words of the encoder's table; every other term keeps its weight.
   const auto m = std::ssize(texts.terms);
   List terms(tape, m), rows(tape, m), of_texts(tape, m), of_words(tape, m), offsets(tape, m + 1);
@@ -189,40 +199,37 @@ Var DeepBow::mixed(Tape& tape, const Bags& bags, const TextBatch& texts, const E
     of_texts.add(texts.term_texts[at(j)]), of_words.add(texts.term_words[at(j)]);
   }
   offsets.add(terms.size());
-  const Var by_text = expansion(tape, bags, encoded.text, of_texts, rows);
-  const Var both = concat({gather(encoded.text, of_texts), gather(encoded.words, of_words)});
+  const Var by_text = expansion(tape, of, of_texts, rows);
+  const Var both = concat({gather(of.encoded.text, of_texts), gather(of.encoded.words, of_words)});
   const Var p = sigmoid(linear(both, tape.leaf(*bags.gate), tape.leaf(*bags.gate_bias)));
   const Var change = p * (by_text - gather(own, terms));
   return own + segment_sum(change, Segments::between(offsets));
 }
 
-Var DeepBow::expansion(Tape& tape, const Bags& bags, Var text, Ids words) const {
+Var DeepBow::expansion(Tape& tape, const Reading& of, Ids words) const {
   const RowIndex index = tape.index(words);
-  const Var output = matmul(text, tape.leaf(*bags.output));
-  const Var bias = reshape(rows(tape, *bags.bias, index), {std::ssize(words)});
-  return log_relu(add_row(matmul_transposed(output, rows(tape, encoder_->table(), index)), bias));
+  const Var bias = reshape(rows(tape, *of.bags.bias, index), {std::ssize(words)});
+  return log_relu(add_row(matmul_transposed(of.output, rows(tape, encoder_->table(), index)), bias));
 }
 
-Var DeepBow::expansion(Tape& tape, const Bags& bags, Var text, Ids texts, Ids words) const {
+Var DeepBow::expansion(Tape& tape, const Reading& of, Ids texts, Ids words) const {
   const RowIndex index = tape.index(words);
-  const Var output = gather(matmul(text, tape.leaf(*bags.output)), texts);
-  const Var dot = reshape(dot_rows(output, rows(tape, encoder_->table(), index)), {std::ssize(words), 1});
-  return log_relu(dot + rows(tape, *bags.bias, index));
+  const Var dot = dot_rows(gather(of.output, texts), rows(tape, encoder_->table(), index));
+  return log_relu(reshape(dot, {std::ssize(words), 1}) + rows(tape, *of.bags.bias, index));
 }
 
 Weights DeepBow::weigh(Tape& tape, Side side, const TextBatch& texts) const {
-  const Bags& bags = of(side);
-  const Encoded encoded = bags.encoded ? (*encoder_)(tape, side, texts) : Encoded{};
-  Weights weights{own(tape, bags, texts, encoded)};
-  if (bags.gate) weights.own = mixed(tape, bags, texts, encoded, weights.own);
-  if (bags.expands) weights.expansion = expansion(tape, bags, encoded.text, encoder_->all_rows());
+  const Reading reading = this->reading(tape, side, texts);
+  const bool expands = reading.bags.expands;
+  Weights weights{own(tape, reading)};
+  if (expands) weights.expansion = expansion(tape, reading, encoder_->all_rows());
   if (!config_.priors) return weights;
   const int64_t n = texts.texts.size();
   const std::span<real> ones = tape.array<real>(n);
   std::fill(ones.begin(), ones.end(), real(1));
-  const Var one = tape.constant({n, 1}, ones), own = prior(tape, bags, texts).scores;
+  const Var one = tape.constant({n, 1}, ones), own = prior(tape, reading).scores;
   const Var priors = side == Side::query ? concat({one, own}) : concat({own, one});
-  weights.expansion = bags.expands ? concat({weights.expansion, priors}) : priors;
+  weights.expansion = expands ? concat({weights.expansion, priors}) : priors;
   return weights;
 }
 
@@ -266,8 +273,8 @@ PairOptions DeepBow::pair_options() const {
 }
 
 // What one side's expansion adds to the scores: for the other side's words that it does not hold itself.
-Scores DeepBow::expanded_scores(Tape& tape, const Bags& bags, const PairBatch& pairs, Side side, Var text,
-                                Var other, double progress) const {
+Scores DeepBow::expanded_scores(Tape& tape, const Reading& of, const PairBatch& pairs, Side side, Var other,
+                                double progress) const {
   const bool query = side == Side::query;
   const TextBatch& others = query ? pairs.products : pairs.queries;
   const Ids other_text = query ? pairs.product : pairs.query, own_text = query ? pairs.query : pairs.product;
@@ -289,28 +296,29 @@ Scores DeepBow::expanded_scores(Tape& tape, const Bags& bags, const PairBatch& p
     }
   }
   offsets.add(terms.size());
-  const Var by_text = expansion(tape, bags, text, texts, words);
+  const Var by_text = expansion(tape, of, texts, words);
   Scores out{segment_sum(gather(other, terms) * by_text, Segments::between(offsets))};
-  if (bags.penalty > 0 && encoder_->words() > 0) {
+  if (of.bags.penalty > 0 && encoder_->words() > 0) {
     const std::span<int32_t> sample = tape.array<int32_t>(kSample);
     const uint64_t key = tape.next_random_key();
     for (size_t i = 0; i < sample.size(); ++i)
       sample[i] = static_cast<int32_t>(random_bits(key, i) % static_cast<uint64_t>(encoder_->words()));
-    const Var weights = expansion(tape, bags, text, sample);  // [n, kSample]
-    const std::span<real> share = tape.array<real>(text.rows());
+    const Var weights = expansion(tape, of, sample);  // [n, kSample]
+    const std::span<real> share = tape.array<real>(weights.rows());
     std::fill(share.begin(), share.end(), 1 / static_cast<real>(share.size()));
-    const Var means = matmul(tape.constant({1, text.rows()}, share), weights);
+    const Var means = matmul(tape.constant({1, weights.rows()}, share), weights);
     const double ramp = std::min(1.0, 3 * progress);
-    const double factor = bags.penalty * ramp * ramp * encoder_->words() / static_cast<double>(kSample);
+    const double factor = of.bags.penalty * ramp * ramp * encoder_->words() / static_cast<double>(kSample);
     out.penalty = affine(sum(config_.penalty == "flops" ? square(means) : means), static_cast<real>(factor));
   }
   return out;
 }
 
 // Words that neither text holds and both expansions do: all words but those of the two texts.
-Var DeepBow::shared_expansion(Tape& tape, const PairBatch& pairs, Var query, Var product) const {
-  const Var of_queries = expansion(tape, query_, query, encoder_->all_rows());
-  const Var of_products = expansion(tape, product_, product, encoder_->all_rows());
+Var DeepBow::shared_expansion(Tape& tape, const Reading& query, const Reading& product,
+                              const PairBatch& pairs) const {
+  const Var of_queries = expansion(tape, query, encoder_->all_rows());
+  const Var of_products = expansion(tape, product, encoder_->all_rows());
   const Var all = dot_rows(gather(of_queries, pairs.query), gather(of_products, pairs.product));  // [pairs]
   const auto words_of = [&](const TextBatch& texts, int32_t text) {
     const auto begin = at(texts.texts.begins[at(text)]), end = at(texts.texts.ends[at(text)]);
@@ -321,52 +329,41 @@ Var DeepBow::shared_expansion(Tape& tape, const PairBatch& pairs, Var query, Var
     most += std::ssize(words_of(pairs.queries, pairs.query[pair])) +
             std::ssize(words_of(pairs.products, pairs.product[pair]));
   List words(tape, most), query_texts(tape, most), product_texts(tape, most), offsets(tape, pairs.size() + 1);
-  std::vector<int64_t> last(at(encoder_->words()), -1);  // the pair that last held a word
-  for (size_t pair = 0; pair < pairs.query.size(); ++pair) {
+  const std::span<int32_t> held_by = tape.array<int32_t>(encoder_->words());  // the last pair with this word
+  std::fill(held_by.begin(), held_by.end(), -1);
+  for (int32_t pair = 0; pair < pairs.size(); ++pair) {
     offsets.add(words.size());
-    for (const Ids terms :
-         {words_of(pairs.queries, pairs.query[pair]), words_of(pairs.products, pairs.product[pair])})
+    const int32_t in_query = pairs.query[at(pair)], in_product = pairs.product[at(pair)];
+    for (const Ids terms : {words_of(pairs.queries, in_query), words_of(pairs.products, in_product)})
       for (int32_t id : terms) {
         const int32_t row = encoder_->row(id);
-        if (row < 0 || std::exchange(last[at(row)], static_cast<int64_t>(pair)) == static_cast<int64_t>(pair))
-          continue;
-        words.add(row), query_texts.add(pairs.query[pair]), product_texts.add(pairs.product[pair]);
+        if (row < 0 || std::exchange(held_by[at(row)], pair) == pair) continue;
+        words.add(row), query_texts.add(in_query), product_texts.add(in_product);
       }
   }
   offsets.add(words.size());
-  const Var held = expansion(tape, query_, query, query_texts, words) *
-                   expansion(tape, product_, product, product_texts, words);
+  const Var held =
+      expansion(tape, query, query_texts, words) * expansion(tape, product, product_texts, words);
   return reshape(all, {pairs.size(), 1}) - segment_sum(held, Segments::between(offsets));
 }
 
 Scores DeepBow::scores(Tape& tape, const PairBatch& pairs, double progress) const {
-  const auto encode = [&](const Bags& bags, Side side, const TextBatch& texts) {
-    return bags.encoded ? (*encoder_)(tape, side, texts) : Encoded{};
-  };
-  const Encoded query = encode(query_, Side::query, pairs.queries);
-  const Encoded product = encode(product_, Side::product, pairs.products);
-  const auto weigh = [&](const Bags& bags, const TextBatch& texts, const Encoded& encoded) {
-    const Var weights = own(tape, bags, texts, encoded);
-    return bags.gate ? mixed(tape, bags, texts, encoded, weights) : weights;
-  };
-  const Var query_weights = weigh(query_, pairs.queries, query);
-  const Var product_weights = weigh(product_, pairs.products, product);
+  const Reading query = reading(tape, Side::query, pairs.queries);
+  const Reading product = reading(tape, Side::product, pairs.products);
+  const Var query_weights = own(tape, query), product_weights = own(tape, product);
   Scores out{match_scores(pairs, query_weights, product_weights)};
   const auto add = [&](const Scores& more) {
     out.scores = out.scores + more.scores;
     if (more.penalty.tape) out.penalty = out.penalty.tape ? out.penalty + more.penalty : more.penalty;
   };
   if (config_.priors) {
-    const Scores of_query = prior(tape, query_, pairs.queries),
-                 of_product = prior(tape, product_, pairs.products);
+    const Scores of_query = prior(tape, query), of_product = prior(tape, product);
     add({gather(of_query.scores, pairs.query), of_query.penalty});
     add({gather(of_product.scores, pairs.product), of_product.penalty});
   }
-  if (product_.expands)
-    add(expanded_scores(tape, product_, pairs, Side::product, product.text, query_weights, progress));
-  if (query_.expands)
-    add(expanded_scores(tape, query_, pairs, Side::query, query.text, product_weights, progress));
-  if (product_.expands && query_.expands) add({shared_expansion(tape, pairs, query.text, product.text)});
+  if (product_.expands) add(expanded_scores(tape, product, pairs, Side::product, query_weights, progress));
+  if (query_.expands) add(expanded_scores(tape, query, pairs, Side::query, product_weights, progress));
+  if (product_.expands && query_.expands) add({shared_expansion(tape, query, product, pairs)});
   return out;
 }
 

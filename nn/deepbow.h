@@ -94,17 +94,27 @@ class DeepBow final : public BagModel {
   Bags make(Parameters::Scope at, Side side) const;
   const Bags& of(Side side) const { return side == Side::query ? query_ : product_; }
 
-  Scores prior(Tape& tape, const Bags& bags, const TextBatch& texts) const;  // [n,1]
-  Var own(Tape& tape, const Bags& bags, const TextBatch& texts, const Encoded& encoded) const;
-  Var mixed(Tape& tape, const Bags& bags, const TextBatch& texts, const Encoded& encoded, Var own) const;
-  // V_c of words, given as rows of the encoder's table: for every text, or words[j] for texts[j].
-  Var expansion(Tape& tape, const Bags& bags, Var text, Ids words) const;             // [n, words]
-  Var expansion(Tape& tape, const Bags& bags, Var text, Ids texts, Ids words) const;  // [words, 1]
-  // What the expansion of one side adds to the scores, by the terms of the other that it does not hold.
-  Scores expanded_scores(Tape& tape, const Bags& bags, const PairBatch& pairs, Side side, Var text, Var other,
-                         double progress) const;
+  // A batch of one side, with what several of its weights need.
+  struct Reading {
+    const Bags& bags;
+    const TextBatch& texts;
+    RowIndex terms;
+    Encoded encoded = {};
+    Var output = {};  // [n,D]  O h_c
+  };
+  Reading reading(Tape& tape, Side side, const TextBatch& texts) const;
 
-  Var shared_expansion(Tape& tape, const PairBatch& pairs, Var query, Var product) const;  // [pairs,1]
+  Scores prior(Tape& tape, const Reading& of) const;  // [n,1]
+  Var own(Tape& tape, const Reading& of) const;       // [m,1]
+  Var mixed(Tape& tape, const Reading& of, Var own) const;
+  // V_c of words, given as rows of the encoder's table: for every text, or words[j] for texts[j].
+  Var expansion(Tape& tape, const Reading& of, Ids words) const;             // [n, words]
+  Var expansion(Tape& tape, const Reading& of, Ids texts, Ids words) const;  // [words, 1]
+  // What the expansion of one side adds to the scores, by the terms of the other that it does not hold.
+  Scores expanded_scores(Tape& tape, const Reading& of, const PairBatch& pairs, Side side, Var other,
+                         double progress) const;
+  Var shared_expansion(Tape& tape, const Reading& query, const Reading& product,
+                       const PairBatch& pairs) const;  // [pairs,1]
 
   DeepBowConfig config_;
   const Vocabulary& vocabulary_;

@@ -39,19 +39,19 @@ Var segment_mean(Var x, const Segments& segments) {
 }  // namespace
 
 void EncoderConfig::validate() const {
-  const auto require = [](bool holds, const char* key, auto value, const char* expected) {
-    if (!holds) fail(Fault::usage, "encoder.", key, ": ", value, "; expected ", expected);
-  };
-  require(heads >= 1 && heads <= 64, "heads", heads, "1 … 64");
-  require(width >= 1 && width <= 4096 && width % heads == 0, "width", width,
+  require(heads >= 1 && heads <= 64, "encoder.heads", heads, "1 … 64");
+  require(width >= 1 && width <= 4096 && width % heads == 0, "encoder.width", width,
           "a multiple of heads, up to 4096");
-  require(character_layers >= 0 && character_layers <= 24, "character_layers", character_layers, "0 … 24");
-  require(word_layers >= 0 && word_layers <= 24, "word_layers", word_layers, "0 … 24");
-  require(character_layers + word_layers > 0, "word_layers", word_layers, "layers over words or characters");
-  require(words >= 1 && words <= 10'000'000, "words", words, "1 … 10000000");
-  require(max_words >= 1 && max_words <= 100'000, "max_words", max_words, "1 … 100000");
-  require(max_characters >= 1 && max_characters <= 100'000, "max_characters", max_characters, "1 … 100000");
-  require(dropout >= 0 && dropout < 1, "dropout", dropout, "0 ≤ rate < 1");
+  require(character_layers >= 0 && character_layers <= 24, "encoder.character_layers", character_layers,
+          "0 … 24");
+  require(word_layers >= 0 && word_layers <= 24, "encoder.word_layers", word_layers, "0 … 24");
+  require(character_layers + word_layers > 0, "encoder.word_layers", word_layers,
+          "layers over words or characters");
+  require(words >= 1 && words <= 10'000'000, "encoder.words", words, "1 … 10000000");
+  require(max_words >= 1 && max_words <= 100'000, "encoder.max_words", max_words, "1 … 100000");
+  require(max_characters >= 1 && max_characters <= 100'000, "encoder.max_characters", max_characters,
+          "1 … 100000");
+  require(dropout >= 0 && dropout < 1, "encoder.dropout", dropout, "0 ≤ rate < 1");
 }
 
 Encoder::Encoder(Parameters::Scope at, const EncoderConfig& config, const Vocabulary& vocabulary)

@@ -19,19 +19,16 @@ namespace {
 
 constexpr const char* kFormat = "steelyard-model-1";
 constexpr const char* kKind = "relevance";
-constexpr const char* kRowsFormat = "steelyard-pairs-2";  // of the columns that encode_rows makes
+constexpr const char* kRowsFormat = "steelyard-pairs-3";  // of the columns that encode_rows makes
 
 size_t at(int64_t i) { return static_cast<size_t>(i); }
 
 }  // namespace
 
 void BagsConfig::validate() const {
-  const auto require = [](bool holds, const char* key, auto value, const char* expected) {
-    if (!holds) fail(Fault::usage, "bags.", key, ": ", value, "; expected ", expected);
-  };
-  require(query_terms >= 0, "query_terms", query_terms, "0 or more");
-  require(product_terms >= 0, "product_terms", product_terms, "0 or more");
-  require(least_weight >= 0 && std::isfinite(least_weight), "least_weight", least_weight, "0 or more");
+  require(query_terms >= 0, "bags.query_terms", query_terms, "0 or more");
+  require(product_terms >= 0, "bags.product_terms", product_terms, "0 or more");
+  require(least_weight >= 0 && std::isfinite(least_weight), "bags.least_weight", least_weight, "0 or more");
 }
 
 void RelevanceConfig::validate() const {

@@ -29,12 +29,9 @@ TextBatch gather_texts(Tape& tape, const TextRows& rows, std::span<const int64_t
   const auto n = static_cast<int64_t>(texts.size());
   const int64_t m = kept ? static_cast<int64_t>(kept->values.size()) : total(rows.terms, texts);
   const int64_t w = total(rows.words, texts), c = total(rows.characters, texts);
-  const size_t places_per_term =
-      rows.terms.values.empty() ? 0 : rows.places.values.size() / rows.terms.values.size();
-  check(std::max({m * static_cast<int64_t>(places_per_term), m, w, c}) < INT32_MAX,
-        "gather_texts: too many numbers for one batch");
-  const bool encoded = !rows.words.values.empty();
-  List lengths(tape, n), terms(tape, m), places(tape, m * static_cast<int64_t>(places_per_term));
+  check(std::max({m, w, c}) < INT32_MAX, "gather_texts: too many numbers for one batch");
+  const bool placed = !rows.places.values.empty(), encoded = !rows.words.values.empty();
+  List lengths(tape, n), terms(tape, m), places(tape, placed ? m : 0);
   List term_texts(tape, m), term_words(tape, encoded ? m : 0);
   List words(tape, w), word_positions(tape, w), characters(tape, c), character_positions(tape, c);
   List texts_at(tape, n + 1), words_at(tape, n + 1), characters_at(tape, n + 1), spelling_at(tape, w + 1);
@@ -44,7 +41,7 @@ TextBatch gather_texts(Tape& tape, const TextRows& rows, std::span<const int64_t
     lengths.add(rows.lengths[text].front());
     const auto add_term = [&](size_t j) {
       terms.add(rows.terms[text][j]);
-      for (size_t p = 0; p < places_per_term; ++p) places.add(rows.places[text][j * places_per_term + p]);
+      if (placed) places.add(rows.places[text][j]);
       term_texts.add(static_cast<int32_t>(i));
       if (encoded) term_words.add(words.size() + rows.term_words[text][j]);
     };

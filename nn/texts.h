@@ -15,7 +15,7 @@ template <class List>
 struct TextLists {
   List lengths;       // one: the words of the text
   List terms;         // ids of the text's terms
-  List places;        // of the terms, as many per term as the model has
+  List places;        // one per term, or none at all
   List term_words;    // the word in which each term begins
   List words;         // rows of the encoder's table of words
   List characters;    // rows of the encoder's table of characters
@@ -60,7 +60,7 @@ class List {
 struct TextBatch {
   Ids lengths;                              // [n] words of each text
   Ids terms;                                // [m] ids
-  Ids places;                               // [m · places per term]
+  Ids places;                               // [m]
   Ids term_texts, term_words;               // [m] the text and the word of each term
   Ids words, characters;                    // [w], [c] rows of the encoder's tables
   Ids word_positions, character_positions;  // [w], [c] in their text

@@ -42,17 +42,15 @@ bool minimised(const std::string& metric) {
 }  // namespace
 
 void TrainerConfig::validate() const {
-  const auto require = [](bool holds, const char* key, double value, const char* expected) {
-    if (!holds) fail(Fault::usage, "trainer.", key, ": ", value, "; expected ", expected);
-  };
-  require(epochs >= 0 && epochs <= 1'000'000, "epochs", static_cast<double>(epochs), "0 … 1000000");
-  require(batch >= 1, "batch", static_cast<double>(batch), "1 or more");
-  require(shards >= 1 && shards <= 64, "shards", shards, "1 … 64");
-  require(evaluate_every >= 0, "evaluate_every", static_cast<double>(evaluate_every), "0 or more");
-  require(patience >= 0, "patience", patience, "0 or more");
-  require(log_every >= 1, "log_every", static_cast<double>(log_every), "1 or more");
-  require(checkpoint_steps >= 0, "checkpoint_steps", static_cast<double>(checkpoint_steps), "0 or more");
-  require(checkpoint_seconds >= 0, "checkpoint_seconds", checkpoint_seconds, "0 or more");
+  require(epochs >= 0 && epochs <= 1'000'000, "trainer.epochs", static_cast<double>(epochs), "0 … 1000000");
+  require(batch >= 1, "trainer.batch", static_cast<double>(batch), "1 or more");
+  require(shards >= 1 && shards <= 64, "trainer.shards", shards, "1 … 64");
+  require(evaluate_every >= 0, "trainer.evaluate_every", static_cast<double>(evaluate_every), "0 or more");
+  require(patience >= 0, "trainer.patience", patience, "0 or more");
+  require(log_every >= 1, "trainer.log_every", static_cast<double>(log_every), "1 or more");
+  require(checkpoint_steps >= 0, "trainer.checkpoint_steps", static_cast<double>(checkpoint_steps),
+          "0 or more");
+  require(checkpoint_seconds >= 0, "trainer.checkpoint_seconds", checkpoint_seconds, "0 or more");
 }
 
 Trainer::Trainer(Parameters& parameters, Training training, const TrainerConfig& config,
