@@ -37,9 +37,16 @@ std::string data_path(const RunConfig& config, const std::string& file) {
   return (std::filesystem::path(config.run.data_dir) / file).string();
 }
 
-std::optional<Dictionary> dictionary_of(const RunConfig& config) {
-  if (config.tokenizer.dictionary.empty()) return {};
-  return Dictionary::read(data_path(config, config.tokenizer.dictionary));
+// The model before its first step: the words of its training rows.
+Relevance untrained(RunConfig& config, const std::atomic<bool>* stop) {
+  std::optional<Dictionary> dictionary;
+  if (!config.tokenizer.dictionary.empty())
+    dictionary = Dictionary::read(data_path(config, config.tokenizer.dictionary));
+  Corpus corpus = read_corpus(config, data_path(config, config.data.train), config.data.bad_rows,
+                              dictionary ? &*dictionary : nullptr, stop);
+  if (config.bm25.mean_length == 0) config.bm25.mean_length = corpus.mean_product_length;
+  return Relevance(config, std::move(corpus.vocabulary), static_cast<uint64_t>(config.trainer.seed),
+                   std::move(dictionary));
 }
 
 // The best and the worst dev pairs, explained.
@@ -146,11 +153,7 @@ class RunFolder {
 
 // What would be trained, without training or writing anything.
 void dry_run(RunConfig& config) {
-  const std::string table = data_path(config, config.data.train);
-  std::optional<Dictionary> dictionary = dictionary_of(config);
-  Corpus corpus = read_corpus(config, table, config.data.bad_rows, dictionary ? &*dictionary : nullptr);
-  const Relevance model(config, std::move(corpus.vocabulary), static_cast<uint64_t>(config.trainer.seed),
-                        std::move(dictionary));
+  const Relevance model = untrained(config, nullptr);
   const Vocabulary& vocabulary = model.vocabulary();
   Output out;
   out << text("terms       ", vocabulary.entries(), " of their own, ",
@@ -178,7 +181,7 @@ void dry_run(RunConfig& config) {
   plan.rows_of(0, 0, wanted);
   constexpr size_t kShown = 5;
   wanted.resize(std::min(wanted.size(), kShown));
-  PairReader reader(table, config.columns, config.data.bad_rows);
+  PairReader reader(data_path(config, config.data.train), config.columns, config.data.bad_rows);
   Workspace workspace;
   Bag query;
   size_t shown = 0;
@@ -216,12 +219,7 @@ Outcome train_run(const RunConfig& wanted, const std::filesystem::path& folder, 
     }
   }
   const Workers workers(config.run.threads);
-  std::optional<Dictionary> dictionary = dictionary_of(config);
-  Corpus corpus = read_corpus(config, data_path(config, config.data.train), config.data.bad_rows,
-                              dictionary ? &*dictionary : nullptr, &stop_wanted);
-  if (config.bm25.mean_length == 0) config.bm25.mean_length = corpus.mean_product_length;
-  Relevance model(config, std::move(corpus.vocabulary), static_cast<uint64_t>(config.trainer.seed),
-                  std::move(dictionary));
+  Relevance model = untrained(config, &stop_wanted);
   const auto cache = folder / "cache";
   std::filesystem::create_directories(cache);
   const auto say = [&](const std::string& message) { progress.message(message); };
