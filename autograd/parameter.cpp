@@ -35,6 +35,18 @@ void Parameter::draw_rows(int64_t begin, int64_t end) const {
     numbers[static_cast<size_t>(i)] = init_(key_, i);
 }
 
+void Parameter::take(const Parameter& older, const Init& grown) {
+  const int64_t rows = older.shape.rows();
+  if (older.shape.rank() != shape.rank() || older.shape.cols() != shape.cols() || rows > shape.rows() ||
+      (rows < shape.rows() && !table))
+    fail(Fault::usage, "parameter \"", path, "\" has shape ", older.shape, " in the older model; expected ",
+         shape);
+  if (grown) init_ = grown;
+  draw_rows(rows, shape.rows());
+  older.touch_all();
+  std::ranges::copy(older.buffer.host(), buffer.host().begin());
+}
+
 void Parameter::touch(Ids rows) const {
   if (touched_.empty()) return;
   for (int32_t row : rows) {
@@ -73,8 +85,12 @@ Parameter& Parameters::add(const std::string& path, Shape shape, Init init, bool
     p.dense_offset = dense_size_;
     dense_size_ += shape.size();
   }
+  const auto named = [&](const Parameter& other) { return other.path == path; };
   if (file_)
     read_array(*file_, "parameters/" + path, shape, p.buffer.host());
+  else if (const auto older = older_ ? std::ranges::find_if(older_->all_, named) : all_.end();
+           older_ && older != older_->all_.end())
+    p.take(*older, options.grown);
   else if (table && options.first_touch)
     p.touched_ = std::vector<std::atomic<uint8_t>>(static_cast<size_t>(shape.rows()));
   else
@@ -83,6 +99,7 @@ Parameter& Parameters::add(const std::string& path, Shape shape, Init init, bool
 }
 
 void Parameters::finish() {
+  older_ = nullptr;
   if (!file_) return;
   const std::string prefix = "parameters/";
   for (const NamedArray& array : file_->arrays()) {
@@ -122,9 +139,13 @@ NamedArray named_array(std::string name, const Shape& shape, std::span<const rea
   return array;
 }
 
-void read_array(const TensorFile& file, const std::string& name, const Shape& shape, std::span<real> into) {
+void read_array(const TensorFile& file, const std::string& name, const Shape& shape, std::span<real> into,
+                bool grown) {
   const NamedArray& array = file.at(name);
-  if (array.shape != named_array(name, shape, {}).shape) {
+  std::vector<int64_t> expected = named_array(name, shape, {}).shape;
+  if (grown && !expected.empty() && !array.shape.empty() && array.shape[0] < expected[0])
+    expected[0] = array.shape[0];
+  if (array.shape != expected) {
     std::string found;
     for (int64_t size : array.shape) found += (found.empty() ? "" : ",") + std::to_string(size);
     fail(Fault::input, file.path().string(), ": array \"", name, "\" has shape [", found, "]; expected ",

@@ -47,6 +47,7 @@ struct Parameter {
  private:
   friend class Parameters;
   void draw_rows(int64_t begin, int64_t end) const;
+  void take(const Parameter& older, const Init& grown);
   Init init_;
   uint64_t key_ = 0;
   mutable std::vector<std::atomic<uint8_t>> touched_;  // per row: 0 not yet, 1 being drawn, 2 there
@@ -54,11 +55,16 @@ struct Parameter {
 
 struct TableOptions {
   bool first_touch = false;
+  Init grown = {};  // of the rows behind those of an older model; empty: as any row
 };
 
 class Parameters {
  public:
   Parameters(Backend& backend, uint64_t seed) : backend_(&backend), seed_(seed) {}
+  // A new model that goes on from an older one, which must stay until it is built: what the older one has is taken from
+  // it, of a table that has grown the first rows. Error(usage) names a parameter of another shape.
+  Parameters(Backend& backend, uint64_t seed, const Parameters& older)
+      : backend_(&backend), seed_(seed), older_(&older) {}
   // Loads from the arrays "parameters/PATH" of a file, which must stay open until the model is built.
   Parameters(Backend& backend, const TensorFile& file) : backend_(&backend), seed_(0), file_(&file) {}
 
@@ -80,7 +86,7 @@ class Parameters {
   };
   Scope root() { return {*this, ""}; }
 
-  // After building from a file: Error(input) if the file has a parameter that nobody asked for.
+  // After building. Error(input) if it was from a file that has a parameter which nobody asked for.
   void finish();
 
   Backend& backend() const { return *backend_; }
@@ -99,12 +105,15 @@ class Parameters {
   Backend* backend_;
   uint64_t seed_;
   const TensorFile* file_ = nullptr;
+  const Parameters* older_ = nullptr;
   std::deque<Parameter> all_;  // a deque: references stay valid while it grows
   int64_t dense_size_ = 0;
 };
 
-// The values of an array in a file as reals of this build. Error(input) names both shapes if they differ.
-void read_array(const TensorFile& file, const std::string& name, const Shape& shape, std::span<real> into);
+// The values of an array in a file as reals of this build. Error(input) names both shapes if they differ. Of what has
+// `grown` the array may have fewer rows: the first ones.
+void read_array(const TensorFile& file, const std::string& name, const Shape& shape, std::span<real> into,
+                bool grown = false);
 NamedArray named_array(std::string name, const Shape& shape, std::span<const real> values);
 
 }  // namespace steelyard

@@ -11,6 +11,7 @@
 #include <xxhash.h>
 
 #include "core/check.h"
+#include "core/fields.h"
 #include "data/utf8.h"
 
 namespace steelyard {
@@ -173,8 +174,7 @@ int32_t Vocabulary::id(std::string_view surface) const { return id(hash_of(surfa
 
 int32_t Vocabulary::id(uint64_t hash) const {
   const int32_t entry = slots_[find(hash)].id;
-  return entry >= 0 ? entry
-                    : entries() + static_cast<int32_t>(hash & static_cast<uint64_t>(config_.buckets - 1));
+  return entry >= 0 ? entry : static_cast<int32_t>(hash & static_cast<uint64_t>(buckets() - 1));
 }
 
 size_t Vocabulary::find(uint64_t hash) const {
@@ -186,7 +186,7 @@ size_t Vocabulary::find(uint64_t hash) const {
 bool Vocabulary::index() {
   const size_t count = at(entries());
   slots_.assign(std::bit_ceil(count + count / 2 + 1), {0, -1});  // at most two thirds full
-  for (int32_t id = 0; id < entries(); ++id) {
+  for (int32_t id = buckets(); id < size(); ++id) {
     const uint64_t hash = hash_of(surface(id));
     Slot& slot = slots_[find(hash)];
     if (slot.id >= 0) return false;
@@ -196,8 +196,9 @@ bool Vocabulary::index() {
 }
 
 std::string_view Vocabulary::surface(int32_t id) const {
-  check(id >= 0 && id < entries(), "vocabulary: surface of id ", id, "; entries are 0 … ", entries() - 1);
-  const int64_t begin = offsets_[at(id)], end = offsets_[at(id) + 1];
+  check(id >= buckets() && id < size(), "vocabulary: surface of id ", id, "; entries are ", buckets(), " … ",
+        size() - 1);
+  const int64_t begin = offsets_[at(id - buckets())], end = offsets_[at(id - buckets()) + 1];
   return {reinterpret_cast<const char*>(surfaces_.data()) + begin, at(end - begin)};
 }
 
@@ -246,10 +247,10 @@ Vocabulary Vocabulary::load(std::span<const NamedArray> arrays, const Vocabulary
     if (!valid_utf8(surface)) fail(Fault::input, kSurfaces, ": entry ", i, " is not valid UTF-8");
   }
   if (frequencies.size() != entries + at(config.buckets))
-    fail(Fault::input, kFrequencies, ": got ", frequencies.size(), " numbers; expected ", entries,
-         " entries + ", config.buckets, " buckets");
+    fail(Fault::input, kFrequencies, ": got ", frequencies.size(), " numbers; expected ", config.buckets,
+         " buckets + ", entries, " entries");
   for (size_t i = 0; i < frequencies.size(); ++i)
-    if (frequencies[i] < 0 || (i < entries && frequencies[i] > documents[0]))
+    if (frequencies[i] < 0 || (i >= at(config.buckets) && frequencies[i] > documents[0]))
       fail(Fault::input, kFrequencies, ": id ", i, " is in ", frequencies[i], " of ", documents[0], " texts");
 
   Vocabulary result(config);
@@ -287,7 +288,7 @@ void VocabularyBuilder::add(const Tokens& text) {
   ++documents_;
   terms_.read(text, config_);
   const auto& occurrences = terms_.occurrences_;
-  while ((at(used_) + occurrences.size()) * 2 >= counts_.size()) grow();
+  while ((at(used_) + occurrences.size()) * 2 >= counts_.size()) widen();
   for (size_t i = 0; i < occurrences.size(); ++i) {
     if (i + kAhead < occurrences.size())
       __builtin_prefetch(&counts_[occurrences[i + kAhead].hash & (counts_.size() - 1)], 1);
@@ -311,7 +312,7 @@ VocabularyBuilder::Count& VocabularyBuilder::find(uint64_t hash) {
     if (counts_[i].texts == 0 || counts_[i].hash == hash) return counts_[i];
 }
 
-void VocabularyBuilder::grow() {
+void VocabularyBuilder::widen() {
   std::vector<Count> old(counts_.size() * 2);
   old.swap(counts_);
   for (const Count& count : old)
@@ -319,38 +320,52 @@ void VocabularyBuilder::grow() {
 }
 
 Vocabulary VocabularyBuilder::finish() const {
+  Vocabulary result(config_);
+  result.documents_ = documents_;
+  result.frequencies_.resize(at(config_.buckets));
+  result.index();
+  for (const Count* count : append(result)) {
+    int32_t& sum = result.frequencies_[count->hash & static_cast<uint64_t>(config_.buckets - 1)];
+    constexpr int64_t kGreatest = std::numeric_limits<int32_t>::max();
+    sum = static_cast<int32_t>(std::min(int64_t{sum} + count->texts, kGreatest));
+  }
+  return result;
+}
+
+Vocabulary VocabularyBuilder::grow(const Vocabulary& older) const {
+  VocabularyConfig ours = config_, theirs = older.config_;
+  check(differences(ours, theirs).empty(), "vocabulary: grown with other options than its own");
+  Vocabulary result = older;
+  append(result);
+  return result;
+}
+
+std::vector<const VocabularyBuilder::Count*> VocabularyBuilder::append(Vocabulary& vocabulary) const {
   const auto surface = [&](const Count& count) {
     const int64_t begin = ends_[at(count.surface)], end = ends_[at(count.surface) + 1];
     return std::string_view(surfaces_).substr(at(begin), at(end - begin));
   };
   std::vector<const Count*> kept, rest;
   for (const Count& count : counts_)
-    if (count.texts > 0) (count.surface >= 0 ? kept : rest).push_back(&count);
+    if (count.texts > 0 && vocabulary.is_bucket(vocabulary.id(count.hash)))
+      (count.surface >= 0 ? kept : rest).push_back(&count);
   std::sort(kept.begin(), kept.end(), [&](const Count* a, const Count* b) {
     return a->texts != b->texts ? a->texts > b->texts : surface(*a) < surface(*b);
   });
-  if (kept.size() > at(config_.max_terms)) {
-    rest.insert(rest.end(), kept.begin() + config_.max_terms, kept.end());
-    kept.resize(at(config_.max_terms));
+  const int room = std::max(0, config_.max_terms - vocabulary.entries());
+  if (std::ssize(kept) > room) {
+    rest.insert(rest.end(), kept.begin() + room, kept.end());
+    kept.resize(at(room));
   }
-
-  Vocabulary result(config_);
-  result.documents_ = documents_;
-  result.frequencies_.resize(kept.size() + at(config_.buckets));
-  for (size_t id = 0; id < kept.size(); ++id) {
-    const std::string_view text = surface(*kept[id]);
-    result.surfaces_.insert(result.surfaces_.end(), text.begin(), text.end());
-    result.offsets_.push_back(static_cast<int64_t>(result.surfaces_.size()));
-    result.frequencies_[id] = kept[id]->texts;
+  for (const Count* count : kept) {
+    const std::string_view text = surface(*count);
+    vocabulary.surfaces_.insert(vocabulary.surfaces_.end(), text.begin(), text.end());
+    vocabulary.offsets_.push_back(static_cast<int64_t>(vocabulary.surfaces_.size()));
+    vocabulary.frequencies_.push_back(
+        static_cast<int32_t>(std::min<int64_t>(count->texts, vocabulary.documents_)));
   }
-  for (const Count* count : rest) {
-    const size_t bucket = count->hash & static_cast<uint64_t>(config_.buckets - 1);
-    int32_t& sum = result.frequencies_[kept.size() + bucket];
-    constexpr int64_t kGreatest = std::numeric_limits<int32_t>::max();
-    sum = static_cast<int32_t>(std::min(int64_t{sum} + count->texts, kGreatest));
-  }
-  invariant(result.index(), "vocabulary: two entries are the same");
-  return result;
+  invariant(vocabulary.index(), "vocabulary: two entries are the same");
+  return rest;
 }
 
 }  // namespace steelyard

@@ -14,9 +14,8 @@
 //
 // Words hold no blank, * or +, so surfaces of different kinds never meet. Characters are code points.
 //
-// Frequent terms have an entry of their own: id 0 … entries()−1. All others share `buckets` further ids by
-// their hash, so no word is ever unknown. Ids that exist never move: a vocabulary that grows gets its new
-// entries behind the buckets. A surface is known by its 64-bit hash alone: two with equal hashes would be one
+// Frequent terms have an entry of their own. All others share the first `buckets` ids by their hash, so no word is
+// ever unknown. Ids that exist never move: a vocabulary grows at its end. A surface is known by its 64-bit hash alone: two with equal hashes would be one
 // term, which among a billion surfaces has a chance of a few per cent to happen once; comparing texts would
 // cost a cache miss for every term.
 //
@@ -141,10 +140,12 @@ class Vocabulary {
 
   int32_t id(std::string_view surface) const;  // of the entry, or of the bucket
   std::string_view surface(int32_t id) const;  // of an entry
-  bool is_bucket(int32_t id) const { return id >= entries(); }
 
-  int32_t size() const { return entries() + config_.buckets; }  // ids are 0 … size()−1
+  // Ids are 0 … size()−1: the buckets, then the entries.
+  int32_t size() const { return buckets() + entries(); }
+  int32_t buckets() const { return config_.buckets; }
   int32_t entries() const { return static_cast<int32_t>(offsets_.size()) - 1; }
+  bool is_bucket(int32_t id) const { return id < buckets(); }
   int64_t documents() const { return documents_; }  // N, texts seen in training
   // Texts that hold the term; for a bucket the sum over all that fell into it.
   int32_t document_frequency(int32_t id) const;
@@ -184,6 +185,9 @@ class VocabularyBuilder {
   void add(const Tokens& text);
   // Entries are ordered by falling frequency, equal ones by their bytes.
   Vocabulary finish() const;
+  // The older vocabulary, which has the same options, with what its texts did not know behind its entries. All that
+  // it says of a text without a new entry stays, frequencies included, so a model weighs such a text as before.
+  Vocabulary grow(const Vocabulary& older) const;
 
  private:
   struct Count {
@@ -193,7 +197,9 @@ class VocabularyBuilder {
     int64_t surface;    // index into ends_, −1 while below min_count
   };
   Count& find(uint64_t hash);  // its place, or the free one where it would stand
-  void grow();
+  void widen();
+  // New entries; the terms that did not become one, nor were.
+  std::vector<const Count*> append(Vocabulary& vocabulary) const;
 
   VocabularyConfig config_;
   int32_t documents_ = 0;

@@ -110,7 +110,7 @@ DeepBow::Bags DeepBow::make(Parameters::Scope scope, Side side) const {
   }
   bags.context = &scope.add("context", {width, 1}, constant(0));
   bags.output = &scope.add("output", {width, width}, glorot(width, width));
-  bags.bias = &scope.table("bias", {encoder_->words(), 1}, constant(0));
+  bags.bias = &scope.table("bias", {encoder_->table().shape.rows(), 1}, constant(0));
   if (config_.gate) {
     bags.gate = &scope.add("gate", {2 * width, 1}, constant(0));
     bags.gate_bias = &scope.add("gate_bias", {1}, constant(-3));  // the word's own weight first
@@ -235,8 +235,7 @@ Weights DeepBow::weigh(Tape& tape, Side side, const TextBatch& texts) const {
 
 int32_t DeepBow::expansion_id(Side side, int64_t column) const {
   const int64_t words = of(side).expands ? encoder_->words() : 0;
-  return column < words ? encoder_->id(static_cast<int32_t>(column))
-                        : static_cast<int32_t>(vocabulary_.size() + column - words);
+  return column < words ? encoder_->id(column) : static_cast<int32_t>(vocabulary_.size() + column - words);
 }
 
 std::string_view DeepBow::name(int32_t id) const {
@@ -302,7 +301,7 @@ Scores DeepBow::expanded_scores(Tape& tape, const Reading& of, const PairBatch& 
     const std::span<int32_t> sample = tape.array<int32_t>(kSample);
     const uint64_t key = tape.next_random_key();
     for (size_t i = 0; i < sample.size(); ++i)
-      sample[i] = static_cast<int32_t>(random_bits(key, i) % static_cast<uint64_t>(encoder_->words()));
+      sample[i] = encoder_->all_rows()[random_bits(key, i) % static_cast<uint64_t>(encoder_->words())];
     const Var weights = expansion(tape, of, sample);  // [n, kSample]
     const std::span<real> share = tape.array<real>(weights.rows());
     std::fill(share.begin(), share.end(), 1 / static_cast<real>(share.size()));
@@ -329,7 +328,8 @@ Var DeepBow::shared_expansion(Tape& tape, const Reading& query, const Reading& p
     most += std::ssize(words_of(pairs.queries, pairs.query[pair])) +
             std::ssize(words_of(pairs.products, pairs.product[pair]));
   List words(tape, most), query_texts(tape, most), product_texts(tape, most), offsets(tape, pairs.size() + 1);
-  const std::span<int32_t> held_by = tape.array<int32_t>(encoder_->words());  // the last pair with this word
+  const std::span<int32_t> held_by =
+      tape.array<int32_t>(encoder_->table().shape.rows());  // the last pair with it
   std::fill(held_by.begin(), held_by.end(), -1);
   for (int32_t pair = 0; pair < pairs.size(); ++pair) {
     offsets.add(words.size());

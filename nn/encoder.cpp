@@ -55,14 +55,14 @@ void EncoderConfig::validate() const {
 }
 
 Encoder::Encoder(Parameters::Scope at, const EncoderConfig& config, const Vocabulary& vocabulary)
-    : config_(config), vocabulary_(vocabulary), rows_(static_cast<size_t>(vocabulary.entries()), -1) {
-  for (int32_t id = 0; id < vocabulary.entries() && words() < config.words; ++id)
+    : config_(config), vocabulary_(vocabulary), rows_(static_cast<size_t>(vocabulary.size()), -1) {
+  for (int32_t id = vocabulary.buckets(); id < vocabulary.size() && words() < config.words; ++id)
     if (is_word(vocabulary.surface(id))) {
-      rows_[static_cast<size_t>(id)] = words();
+      rows_[static_cast<size_t>(id)] = kSharedRows + words();
       ids_.push_back(id);
     }
   all_rows_.resize(ids_.size());
-  std::iota(all_rows_.begin(), all_rows_.end(), 0);
+  std::iota(all_rows_.begin(), all_rows_.end(), kSharedRows);
   const int64_t width = config.width;
   const Init small = normal(real(0.1));
   if (config.character_layers > 0) {
@@ -72,7 +72,7 @@ Encoder::Encoder(Parameters::Scope at, const EncoderConfig& config, const Vocabu
     over_characters_.emplace(scope, config.character_layers, width, config.heads, config.dropout);
   }
   const Parameters::Scope scope = at / "words";
-  words_ = &scope.table("embedding", {words() + kSharedRows, width}, small);
+  words_ = &scope.table("embedding", {kSharedRows + words(), width}, small, {.grown = constant(0)});
   if (config.word_layers > 0) {
     word_places_ = &scope.add("position", {config.max_words, width}, small);
     over_words_.emplace(scope, config.word_layers, width, config.heads, config.dropout);
@@ -90,7 +90,7 @@ void Encoder::read(const Bag& bag, TextColumns& out) const {
   for (int64_t i = 0; i < count; ++i) {
     const int32_t own = row(vocabulary_.id(words[i]));
     const auto shared = static_cast<int32_t>(key_part(words[i]) % kSharedRows);
-    out.words.add(own >= 0 ? own : this->words() + shared);
+    out.words.add(own >= 0 ? own : shared);
     const int64_t before = characters;
     for (size_t at = 0; at < words[i].size() && characters < config_.max_characters; ++characters) {
       const CodePoint point = decode_utf8(words[i], at);

@@ -54,19 +54,20 @@ class Encoder {
   Encoded operator()(Tape& tape, Side side, const TextBatch& texts) const;
 
   int64_t width() const { return config_.width; }
-  // The words with a vector of their own: their rows in the table, and back to the vocabulary's ids.
+  // The words with a vector of their own: their ids in the vocabulary and their rows in the table, both ascending.
   int32_t words() const { return static_cast<int32_t>(ids_.size()); }
+  int32_t id(int64_t word) const { return ids_[static_cast<size_t>(word)]; }
+  Ids all_rows() const { return all_rows_; }
   int32_t row(int32_t id) const {  // −1: none of its own
     return static_cast<size_t>(id) < rows_.size() ? rows_[static_cast<size_t>(id)] : -1;
   }
-  int32_t id(int32_t row) const { return ids_[static_cast<size_t>(row)]; }
-  Ids all_rows() const { return all_rows_; }
   const Parameter& table() const { return *words_; }
 
  private:
   EncoderConfig config_;
   const Vocabulary& vocabulary_;
-  std::vector<int32_t> ids_, rows_, all_rows_;  // of a row, of an entry, 0 … words() − 1
+  std::vector<int32_t> ids_, all_rows_;  // by word
+  std::vector<int32_t> rows_;            // by id
   const Parameter *characters_ = nullptr, *words_ = nullptr;
   const Parameter *character_places_ = nullptr, *word_places_ = nullptr;
   const Parameter* sides_[2];

@@ -17,7 +17,7 @@ namespace steelyard {
 
 namespace {
 
-constexpr const char* kFormat = "steelyard-model-1";
+constexpr const char* kFormat = "steelyard-model-2";
 constexpr const char* kKind = "relevance";
 constexpr const char* kRowsFormat = "steelyard-pairs-3";  // of the columns that encode_rows makes
 
@@ -82,18 +82,23 @@ struct Relevance::Parts {
 
 Relevance::Relevance(std::unique_ptr<Parts> parts) : parts_(std::move(parts)) {}
 Relevance::Relevance(RelevanceConfig config, Vocabulary vocabulary, uint64_t seed,
-                     std::optional<Dictionary> dictionary) {
+                     std::optional<Dictionary> dictionary, const Relevance* older) {
   config.validate();
   check(dictionary.has_value() != config.tokenizer.dictionary.empty(),
         "Relevance: a dictionary is needed if tokenizer.dictionary names one, and only then");
-  parts_ = std::make_unique<Parts>(std::move(config), std::move(dictionary), std::move(vocabulary),
-                                   Parameters(cpu(), seed));
+  parts_ =
+      std::make_unique<Parts>(std::move(config), std::move(dictionary), std::move(vocabulary),
+                              older ? Parameters(cpu(), seed, older->parameters()) : Parameters(cpu(), seed));
 }
 Relevance::Relevance(Relevance&&) noexcept = default;
 Relevance::~Relevance() = default;
 
+std::filesystem::path Relevance::file_of(const std::filesystem::path& path) {
+  return std::filesystem::is_directory(path) ? path / "model.safetensors" : path;
+}
+
 Relevance Relevance::open(const std::filesystem::path& path) {
-  const TensorFile file(std::filesystem::is_directory(path) ? path / "model.safetensors" : path);
+  const TensorFile file(file_of(path));
   const auto expect = [&](const char* key, const char* expected) {
     if (file.metadata(key) != expected)
       fail(Fault::input, file.path().string(), ": ", key, " is \"", file.metadata(key), "\"; expected \"",
@@ -211,7 +216,7 @@ void Relevance::encode(Side side, std::string_view text, Bag& out, Workspace& wo
 std::string_view Relevance::surface(const Bag& bag, int64_t entry) const {
   if (entry < bag.terms.size()) return bag.terms.surface(entry);
   const int32_t id = bag[entry].id;
-  return id < parts_->vocabulary.entries() ? parts_->vocabulary.surface(id) : parts_->model->name(id);
+  return id < parts_->vocabulary.size() ? parts_->vocabulary.surface(id) : parts_->model->name(id);
 }
 
 std::vector<int32_t> Relevance::sources(Side side, const Bag& bag, Workspace& workspace) const {
@@ -372,7 +377,7 @@ std::vector<std::pair<std::string, double>> Relevance::metrics(std::span<const d
 }
 
 Corpus read_corpus(const RelevanceConfig& config, const std::string& table, const std::string& bad_rows,
-                   const Dictionary* dictionary, const std::atomic<bool>* stop) {
+                   const Dictionary* dictionary, const std::atomic<bool>* stop, const Vocabulary* older) {
   const Tokenizer tokenizer(config.tokenizer, dictionary);
   VocabularyBuilder builder(config.vocabulary);
   TableReader reader(table, {{config.columns.query, config.columns.product}, {}, bad_rows, stop});
@@ -387,7 +392,8 @@ Corpus read_corpus(const RelevanceConfig& config, const std::string& table, cons
       if (column == 1) ++products, words += tokens.size();
     }
   if (products == 0) fail(Fault::input, table, ": no rows");
-  return {builder.finish(), static_cast<double>(words) / static_cast<double>(products)};
+  return {older ? builder.grow(*older) : builder.finish(),
+          static_cast<double>(words) / static_cast<double>(products)};
 }
 
 }  // namespace steelyard

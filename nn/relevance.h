@@ -74,10 +74,12 @@ struct Workspace {
 
 class Relevance {
  public:
-  // Untrained. The dictionary is the one that config.tokenizer.dictionary names, if it names one.
+  // Untrained, or with what an older model has learned (Parameters). The dictionary is the one that
+  // config.tokenizer.dictionary names, if it names one.
   Relevance(RelevanceConfig config, Vocabulary vocabulary, uint64_t seed,
-            std::optional<Dictionary> dictionary = {});
+            std::optional<Dictionary> dictionary = {}, const Relevance* older = nullptr);
   static Relevance open(const std::filesystem::path& path);  // a model file or a run folder
+  static std::filesystem::path file_of(const std::filesystem::path& path);  // the model file of either
   Relevance(Relevance&&) noexcept;
   ~Relevance();
 
@@ -121,12 +123,13 @@ class Relevance {
   std::unique_ptr<Parts> parts_;  // a model points to its vocabulary: it stays where it is
 };
 
-// A Vocabulary from the queries and products of a table, and the mean words of a product.
+// A Vocabulary from the queries and products of a table, or an older one grown by them, and the mean words of a product.
 struct Corpus {
   Vocabulary vocabulary;
   double mean_product_length = 0;
 };
 Corpus read_corpus(const RelevanceConfig& config, const std::string& table, const std::string& bad_rows,
-                   const Dictionary* dictionary = nullptr, const std::atomic<bool>* stop = nullptr);
+                   const Dictionary* dictionary = nullptr, const std::atomic<bool>* stop = nullptr,
+                   const Vocabulary* older = nullptr);
 
 }  // namespace steelyard

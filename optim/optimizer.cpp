@@ -8,6 +8,8 @@ namespace steelyard {
 
 namespace {
 
+constexpr const char* kSteps = "optimizer/steps";
+
 constexpr int64_t kGrain = 1 << 13;  // numbers per piece of work
 
 int states_of(const std::string& rule) {
@@ -112,7 +114,7 @@ void Optimizer::step(const Gradients& gradients, double factor, const Workers& w
 }
 
 std::vector<NamedArray> Optimizer::arrays() const {
-  std::vector<NamedArray> list;
+  std::vector<NamedArray> list = {NamedArray::of(kSteps, std::span(&steps_, 1))};
   for (const Parameter& p : parameters_->all()) {
     const auto at = static_cast<size_t>(p.index);
     const auto add = [&](const char* prefix, const Buffer& state) {
@@ -125,12 +127,15 @@ std::vector<NamedArray> Optimizer::arrays() const {
   return list;
 }
 
-void Optimizer::assign(const TensorFile& file, int64_t steps) {
-  steps_ = steps;
+void Optimizer::assign(const TensorFile& file, bool grown) {
+  const auto steps = file.at(kSteps).values<int64_t>();
+  if (steps.size() != 1) fail(Fault::input, file.path().string(), ": ", kSteps, ": expected one number");
+  steps_ = steps[0];
   for (const Parameter& p : parameters_->all()) {
     const auto at = static_cast<size_t>(p.index);
     const auto read = [&](const char* prefix, const Buffer& state) {
-      if (!state.tensor().empty()) read_array(file, prefix + p.path, state.tensor().shape, state.host());
+      if (!state.tensor().empty())
+        read_array(file, prefix + p.path, state.tensor().shape, state.host(), grown && p.table);
     };
     read("optimizer/1/", state1_[at]);
     read("optimizer/2/", state2_[at]);

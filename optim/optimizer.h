@@ -50,9 +50,10 @@ class Optimizer {
   // One step with merged gradients; every learning rate is multiplied by `factor` (the schedule).
   void step(const Gradients& gradients, double factor, const Workers& workers);
 
-  // The state as arrays for a checkpoint, "optimizer/1/PATH" and "optimizer/2/PATH", and back.
+  // The state as arrays for a checkpoint, "optimizer/steps", "optimizer/1/PATH" and "optimizer/2/PATH", and back.
+  // Rows by which a table has `grown` since begin without a past.
   std::vector<NamedArray> arrays() const;
-  void assign(const TensorFile& file, int64_t steps);
+  void assign(const TensorFile& file, bool grown = false);
 
  private:
   UpdateStep rule(const std::string& name, double rate) const;

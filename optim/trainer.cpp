@@ -79,6 +79,7 @@ Outcome Trainer::run() {
     fail(Fault::resources, metrics_path().string(), ": cannot be written");
   const int64_t steps = config_.epochs * training_.steps_per_epoch;
   const int64_t interval = config_.evaluate_every > 0 ? config_.evaluate_every : training_.steps_per_epoch;
+  if (training_.trained && at_.step == 0 && !at_.finished) evaluate();
   auto saved = Clock::now();
   while (!at_.finished && at_.step < steps) {
     const StepRecord record = do_step();
@@ -101,7 +102,7 @@ Outcome Trainer::run() {
            " after a clean checkpoint; --resume continues");
   }
   if (!at_.finished) {
-    if (at_.best_step == 0) {  // nothing was evaluated: the last weights are the model
+    if (at_.best.empty()) {  // nothing was evaluated: the last weights are the model
       check_weights();
       training_.save(folder_ / "model.safetensors");
       at_.best_step = at_.step;
@@ -272,11 +273,11 @@ bool Trainer::resume() {
   if (file.metadata("identity") != training_.identity)
     fail(Fault::usage, folder_.string(),
          ": the checkpoint belongs to another configuration or other data; expected a new folder");
-  if (at_.best_step > 0 && !std::filesystem::exists(folder_ / "model.safetensors"))
+  if (!at_.best.empty() && !std::filesystem::exists(folder_ / "model.safetensors"))
     fail(Fault::input, (folder_ / "model.safetensors").string(),
          ": missing; expected the best model of the run so far");
   parameters_.assign(file);
-  optimizer_.assign(file, at_.step);
+  optimizer_.assign(file);
   if (at_.finished) return true;
   std::error_code error;
   const auto bytes = static_cast<int64_t>(std::filesystem::file_size(metrics_path(), error));

@@ -62,6 +62,8 @@ struct Training {
   std::function<void(const std::filesystem::path& path)>
       save;              // writes a model file from the current parameters
   std::string identity;  // of configuration and data: a checkpoint of another identity is not resumed
+  bool trained =
+      false;  // by an earlier run: what it was before the first step is evaluated and may be the best
 };
 
 // What happened in one step, for a progress bar.
@@ -91,6 +93,8 @@ class Trainer {
   // Continues from the checkpoint in the folder. False if there is none; Error(usage) if it belongs to
   // another run.
   bool resume();
+  // Takes the optimiser's state from the checkpoint of an earlier run, whose tables may have been shorter.
+  void go_on(const TensorFile& state) { optimizer_.assign(state, true); }
   // How the run in this folder ended; nothing if it has not.
   static std::optional<Outcome> finished_run(const std::filesystem::path& folder);
   int64_t step() const { return at_.step; }

@@ -259,17 +259,52 @@ TEST_CASE("optimizer: its state goes through a file and continues to the same bi
     const TensorFile file(folder / "state");
     Optimizer after(second.parameters, config);
     second.parameters.assign(file);
-    after.assign(file, 3);
+    after.assign(file);
     steps(second, after, 3, 6);
     const std::vector<real> a = all_numbers(whole), b = all_numbers(second);
     CHECK(std::memcmp(a.data(), b.data(), a.size() * sizeof(real)) == 0);
 
     Optimizer other(second.parameters, {.dense = "adagrad", .tables = "sgd"});
-    CHECK_NOTHROW(other.assign(file, 3));  // fewer states: those it has are there
+    CHECK_NOTHROW(other.assign(file));  // fewer states: those it has are there
     write_tensor_file(folder / "state", first.parameters.arrays(), {});
     check_fails(
-        Fault::input, [&] { after.assign(TensorFile(folder / "state"), 3); }, "optimizer/1/dense");
+        Fault::input, [&] { after.assign(TensorFile(folder / "state")); }, "optimizer/steps");
+    arrays = first.parameters.arrays();
+    arrays.push_back(before.arrays()[0]);
+    write_tensor_file(folder / "state", std::move(arrays), {});
+    check_fails(
+        Fault::input, [&] { after.assign(TensorFile(folder / "state")); }, "optimizer/1/dense");
   }
+}
+
+TEST_CASE("optimizer: rows by which a table has grown begin without a past") {
+  const TempDir folder;
+  const auto build = [](Parameters& parameters, int64_t rows) {
+    parameters.root().add("dense", {2}, constant(1));
+    parameters.root().table("table", {rows, 2}, constant(1));
+  };
+  const OptimizerConfig config{.tables = "adam"};
+  Parameters older(cpu(), 1), newer(cpu(), 1), fewer(cpu(), 1);
+  build(older, 2), build(newer, 3), build(fewer, 1);
+  const Optimizer before(older, config);
+  std::vector<NamedArray> arrays = before.arrays();
+  const std::vector<real> state = {1, 2, 3, 4};
+  for (NamedArray& array : arrays)
+    if (array.name.ends_with("/table")) array.data = state.data();
+  write_tensor_file(folder / "state", std::move(arrays), {});
+  const TensorFile file(folder / "state");
+  Optimizer after(newer, config);
+  check_fails(
+      Fault::input, [&] { after.assign(file); }, "optimizer/1/table", "expected [3,2]");
+  after.assign(file, true);
+  for (const NamedArray& array : after.arrays())
+    if (array.name.ends_with("/table")) {
+      const auto* numbers = static_cast<const real*>(array.data);
+      CHECK(std::vector<real>(numbers, numbers + 6) == std::vector<real>{1, 2, 3, 4, 0, 0});
+    }
+  Optimizer smaller(fewer, config);
+  check_fails(
+      Fault::input, [&] { smaller.assign(file, true); }, "optimizer/1/table", "expected [1,2]");
 }
 
 TEST_CASE("schedule: the factor of every step") {

@@ -716,6 +716,37 @@ TEST_CASE("relevance: a saved model opens to the same scores and saves to the sa
   }
 }
 
+TEST_CASE("relevance: a model that goes on with more words scores as before what holds none of them") {
+  for (const std::string& name : kModels)
+    for (const int limit : {0, 5}) {
+      CAPTURE(name);
+      CAPTURE(limit);
+      RelevanceConfig config = graded(name);
+      config.encoder.words = 40;
+      config.bags.query_terms = config.bags.product_terms = limit;
+      const Relevance older = random_model(config);
+      VocabularyBuilder builder(config.vocabulary);
+      Tokens tokens;
+      for (const char* text : {"shower lamp", "lamp zqlamp", "zqlamp 灯", "灯 black faucet"}) {
+        Tokenizer(config.tokenizer).tokenize(text, tokens);
+        builder.add(tokens);
+      }
+      const Relevance grown(config, builder.grow(older.vocabulary()), 2, {}, &older);
+      CHECK(grown.vocabulary().id("灯") >= older.vocabulary().size());
+      Scorer before{older}, after{grown};
+      int64_t same = 0, compared = 0, others = 0;
+      for (Pair pair : random_pairs(400)) {
+        const double score = before(pair.query, pair.product);
+        same += score == after(pair.query, pair.product);
+        ++compared;
+        others += before("lamp " + pair.query, pair.product + " lamp") !=
+                  after("lamp " + pair.query, pair.product + " lamp");
+      }
+      CHECK(same == compared);
+      CHECK((others > 0) == (name != "dense"));  // which reads characters
+    }
+}
+
 TEST_CASE("relevance: a dictionary goes into the model's file and cuts words there") {
   RelevanceConfig config = graded("lexical");
   config.tokenizer.dictionary = "words.txt";

@@ -467,6 +467,49 @@ TEST_CASE("parameters: written and read, strictly") {
 
 // ---- the index of a look-up
 
+TEST_CASE("parameters: a new model takes what an older one has, and draws the rest") {
+  Parameters older(cpu(), 1), fresh(cpu(), 2), next(cpu(), 2, older);
+  older.root().add("W", {2, 3}, normal(1));
+  older.root().table("t", {2, 2}, normal(1), {.first_touch = true});
+  older.root().table("g", {2, 2}, normal(1));
+  const auto build = [](Parameters& parameters) {
+    parameters.root().add("W", {2, 3}, normal(1));
+    parameters.root().table("t", {3, 2}, normal(1), {.first_touch = true});
+    parameters.root().table("g", {3, 2}, normal(1), {.grown = constant(7)});
+    parameters.root().add("b", {3}, normal(1));
+  };
+  build(fresh), build(next);
+  next.finish();
+  const auto of = [](const Parameters& parameters, size_t i) {
+    parameters.all()[i].touch_all();
+    return numbers(parameters.all()[i].value());
+  };
+  const auto joined = [](std::vector<real> a, const std::vector<real>& b) {
+    a.insert(a.end(), b.begin(), b.end());
+    return a;
+  };
+  const std::vector<real> drawn = of(fresh, 1);
+  CHECK(same_bits(of(next, 0), of(older, 0)));
+  CHECK(same_bits(of(next, 1), joined(of(older, 1), {drawn.end() - 2, drawn.end()})));
+  CHECK(same_bits(of(next, 2), joined(of(older, 2), {7, 7})));
+  CHECK(same_bits(of(next, 3), of(fresh, 3)));
+  const auto refused = [&](const char* name, Shape shape, bool table, const char* why) {
+    check_fails(
+        Fault::usage,
+        [&] {
+          Parameters other(cpu(), 1, older);
+          if (table)
+            other.root().table(name, shape, normal(1));
+          else
+            other.root().add(name, shape, normal(1));
+        },
+        name, why);
+  };
+  refused("W", {3, 3}, false, "has shape [2,3] in the older model; expected [3,3]");
+  refused("t", {1, 2}, true, "expected [1,2]");
+  refused("t", {2, 3}, true, "expected [2,3]");
+}
+
 TEST_CASE("index_rows: the order of a stable sort") {
   Arena arena(cpu());
   for (const int64_t count : {0, 1, 2, 100, 5000})

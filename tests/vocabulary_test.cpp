@@ -50,7 +50,7 @@ std::vector<std::string> random_texts(uint64_t seed, int count) {
 struct Arrays {
   std::vector<uint8_t> surfaces{'a', 'b', '*', 'c', '*'};
   std::vector<int64_t> offsets{0, 1, 2, 5};
-  std::vector<int32_t> frequencies{3, 2, 1, 0, 9};
+  std::vector<int32_t> frequencies{0, 9, 3, 2, 1};
   std::vector<int64_t> documents{3};
 
   std::vector<NamedArray> views() const {
@@ -118,19 +118,19 @@ TEST_CASE("vocabulary: entries by document frequency, the rest into buckets") {
       .word_ngrams = 1, .subword_max = 0, .across = 0, .min_count = 2, .max_terms = 3, .buckets = 1};
   const Vocabulary v = build({"b a a", "c b a", "c d", "e d"}, config);
   REQUIRE(v.entries() == 3);  // a b c d are each in two texts; the cap drops d
-  CHECK(v.surface(0) == "a");
-  CHECK(v.surface(1) == "b");
-  CHECK(v.surface(2) == "c");
+  CHECK(v.surface(1) == "a");
+  CHECK(v.surface(2) == "b");
+  CHECK(v.surface(3) == "c");
   CHECK(v.size() == 4);
   CHECK(v.documents() == 4);
-  CHECK(v.document_frequency(0) == 2);
-  CHECK(v.document_frequency(3) == 3);  // d twice, e once
-  CHECK(v.id("b") == 1);
-  CHECK(v.id("d") == 3);
-  CHECK(v.is_bucket(3));
-  CHECK(v.idf(0) == doctest::Approx(std::log(5.0 / 3) + 1));
+  CHECK(v.document_frequency(1) == 2);
+  CHECK(v.document_frequency(0) == 3);  // d twice, e once
+  CHECK(v.id("b") == 2);
+  CHECK(v.id("d") == 0);
+  CHECK(v.is_bucket(0));
+  CHECK(v.idf(1) == doctest::Approx(std::log(5.0 / 3) + 1));
   test::check_fails(
-      Fault::bug, [&] { v.surface(3); }, "id 3");
+      Fault::bug, [&] { v.surface(0); }, "id 0");
   test::check_fails(
       Fault::bug, [&] { v.idf(-1); }, "id -1");
 
@@ -138,7 +138,7 @@ TEST_CASE("vocabulary: entries by document frequency, the rest into buckets") {
   v.terms(tokenize("d a e d"), terms);
   REQUIRE(surfaces(terms) == std::vector<std::string>{"d", "a"});
   CHECK(terms[0].count == 3);
-  CHECK(terms[0].id == 3);
+  CHECK(terms[0].id == 0);
 
   const Vocabulary crowded = build({"a b c"}, config);  // the bucket's sum exceeds the number of texts
   CHECK(crowded.document_frequency(0) == 3);
@@ -165,16 +165,15 @@ TEST_CASE("vocabulary: counts agree with a slow count over maps") {
   for (size_t i = 0; i < order.size(); ++i) {
     const int32_t id = v.id(order[i].second);
     if (i < 150) {
-      REQUIRE(id == static_cast<int32_t>(i));
+      REQUIRE(id == v.buckets() + static_cast<int32_t>(i));
       REQUIRE(v.surface(id) == order[i].second);
       REQUIRE(v.document_frequency(id) == -order[i].first);
     } else {
       REQUIRE(v.is_bucket(id));
-      buckets[static_cast<size_t>(id - v.entries())] -= order[i].first;
+      buckets[static_cast<size_t>(id)] -= order[i].first;
     }
   }
-  for (int32_t b = 0; b < 8; ++b)
-    CHECK(v.document_frequency(v.entries() + b) == buckets[static_cast<size_t>(b)]);
+  for (int32_t b = 0; b < 8; ++b) CHECK(v.document_frequency(b) == buckets[static_cast<size_t>(b)]);
 }
 
 TEST_CASE("vocabulary: the order of the texts does not matter, everything else does") {
@@ -211,7 +210,32 @@ TEST_CASE("vocabulary: written and loaded, it is the same") {
     REQUIRE(surfaces(a) == surfaces(b));
     for (int64_t i = 0; i < a.size(); ++i) REQUIRE(a[i].id == b[i].id);
   }
-  for (int32_t id = 0; id < v.entries(); ++id) REQUIRE(loaded.id(v.surface(id)) == id);
+  for (int32_t id = v.buckets(); id < v.size(); ++id) REQUIRE(loaded.id(v.surface(id)) == id);
+}
+
+TEST_CASE("vocabulary: grown, it says of every text without a new entry what it said before") {
+  const VocabularyConfig config{
+      .word_ngrams = 1, .subword_max = 0, .across = 0, .min_count = 2, .max_terms = 5, .buckets = 4};
+  const Vocabulary older = build({"b a", "b a", "a c"}, config);
+  REQUIRE(older.entries() == 2);
+  VocabularyBuilder newer(config);
+  for (const char* text : {"d a", "d e", "d e a", "e d", "f g", "g f", "c"}) newer.add(tokenize(text));
+  const Vocabulary grown = newer.grow(older);
+  REQUIRE(grown.entries() == 5);  // d and e, and of f and g, which are as frequent, the first: max_terms
+  CHECK(grown.documents() == 3);
+  for (int32_t id = older.buckets(); id < older.size(); ++id) CHECK(grown.surface(id) == older.surface(id));
+  for (int32_t id = 0; id < older.size(); ++id) CHECK(grown.idf(id) == older.idf(id));
+  CHECK(grown.surface(older.size()) == "d");
+  CHECK(grown.surface(older.size() + 1) == "e");
+  CHECK(grown.surface(older.size() + 2) == "f");
+  CHECK(grown.document_frequency(older.size()) == 3);  // it was in 4 texts; there are 3 documents
+  CHECK(grown.document_frequency(older.size() + 1) == 3);
+  for (const char* word : {"a", "b", "c", "g", "zzz"}) CHECK(grown.id(word) == older.id(word));
+  CHECK(Vocabulary::load(grown.arrays(), config).fingerprint() == grown.fingerprint());
+  CHECK(newer.grow(grown).fingerprint() == grown.fingerprint());
+  VocabularyBuilder other({.word_ngrams = 2});
+  test::check_fails(
+      Fault::bug, [&] { other.grow(older); }, "other options");
 }
 
 TEST_CASE("vocabulary: the bits of bucket ids are fixed, model files depend on them") {
@@ -242,9 +266,9 @@ TEST_CASE("vocabulary: a bad array is refused by name") {
   refused([](Arrays& a) { a.offsets[1] = std::numeric_limits<int64_t>::max(); }, offsets, "ascending");
   refused([](Arrays& a) { a.offsets[1] = std::numeric_limits<int64_t>::min(); }, offsets, "ascending");
   refused([](Arrays& a) { a.frequencies.pop_back(); }, frequencies,
-          "got 4 numbers; expected 3 entries + 2 buckets");
+          "got 4 numbers; expected 2 buckets + 3 entries");
   refused([](Arrays& a) { a.frequencies[4] = -1; }, frequencies, "id 4");
-  refused([](Arrays& a) { a.frequencies[0] = 4; }, frequencies, "in 4 of 3 texts");
+  refused([](Arrays& a) { a.frequencies[2] = 4; }, frequencies, "in 4 of 3 texts");
   refused([](Arrays& a) { a.documents[0] = -1; }, documents, "not negative");
   refused([](Arrays& a) { a.documents.clear(); }, documents, "one number");
 

@@ -37,8 +37,43 @@ std::string data_path(const RunConfig& config, const std::string& file) {
   return (std::filesystem::path(config.run.data_dir) / file).string();
 }
 
+using Say = std::function<void(const std::string&)>;
+
+// The model before its first step, with what an older one has learned.
+Relevance from_older(RunConfig& config, const TrainOptions& options, const Say& say,
+                     const std::atomic<bool>* stop) {
+  const Relevance older = Relevance::open(options.older);
+  RelevanceConfig& ours = config;
+  RelevanceConfig theirs = older.config();
+  if (ours.bm25.mean_length == 0) ours.bm25.mean_length = theirs.bm25.mean_length;
+  for (const std::string& key : differences(theirs, ours))
+    if (options.update || key.starts_with("tokenizer.") || key.starts_with("vocabulary."))
+      fail(Fault::usage, key, ": differs from ", options.older.string(), "; expected ",
+           options.update ? "the model's own configuration" : "what its words were made with");
+  std::optional<Dictionary> dictionary;
+  if (older.dictionary()) dictionary = *older.dictionary();
+  Vocabulary vocabulary =
+      options.update ? read_corpus(theirs, data_path(config, config.data.train), config.data.bad_rows,
+                                   older.dictionary(), stop, &older.vocabulary())
+                           .vocabulary
+                     : older.vocabulary();
+  Relevance model(config, std::move(vocabulary), static_cast<uint64_t>(config.trainer.seed),
+                  std::move(dictionary), &older);
+  std::string fresh;
+  for (const Parameter& p : model.parameters().all())
+    if (std::ranges::find(older.parameters().all(), p.path, &Parameter::path) ==
+        older.parameters().all().end())
+      fresh += " " + p.path;
+  say(text("goes on from ", options.older.string(), ": ",
+           model.vocabulary().entries() - older.vocabulary().entries(), " new terms",
+           fresh.empty() ? "" : ", new parameters" + fresh));
+  return model;
+}
+
 // The model before its first step: the words of its training rows.
-Relevance untrained(RunConfig& config, const std::atomic<bool>* stop) {
+Relevance untrained(RunConfig& config, const TrainOptions& options, const Say& say,
+                    const std::atomic<bool>* stop) {
+  if (!options.older.empty()) return from_older(config, options, say, stop);
   std::optional<Dictionary> dictionary;
   if (!config.tokenizer.dictionary.empty())
     dictionary = Dictionary::read(data_path(config, config.tokenizer.dictionary));
@@ -152,8 +187,10 @@ class RunFolder {
 };
 
 // What would be trained, without training or writing anything.
-void dry_run(RunConfig& config) {
-  const Relevance model = untrained(config, nullptr);
+void dry_run(RunConfig& config, const TrainOptions& options) {
+  Progress progress(options.quiet);
+  const Relevance model = untrained(
+      config, options, [&](const std::string& message) { progress.message(message); }, nullptr);
   const Vocabulary& vocabulary = model.vocabulary();
   Output out;
   out << text("terms       ", vocabulary.entries(), " of their own, ",
@@ -219,10 +256,10 @@ Outcome train_run(const RunConfig& wanted, const std::filesystem::path& folder, 
     }
   }
   const Workers workers(config.run.threads);
-  Relevance model = untrained(config, &stop_wanted);
+  const Say say = [&](const std::string& message) { progress.message(message); };
+  Relevance model = untrained(config, options, say, &stop_wanted);
   const auto cache = folder / "cache";
   std::filesystem::create_directories(cache);
-  const auto say = [&](const std::string& message) { progress.message(message); };
   const auto encoded = [&](const std::string& file, const char* name) {
     return model.encode_rows(data_path(config, file), config.data.bad_rows, cache / name, say, &stop_wanted);
   };
@@ -242,6 +279,11 @@ Outcome train_run(const RunConfig& wanted, const std::filesystem::path& folder, 
   training.steps_per_epoch = plan.steps_per_epoch();
   training.identity = text(to_json(model_config), " ", training_json, " ", train_cache.key(), " ",
                            dev_cache ? dev_cache->key() : std::string("no dev rows"));
+  if (!options.older.empty()) {
+    training.trained = true;
+    training.identity += text(options.update ? " update " : " init ",
+                              key_part(MappedFile(Relevance::file_of(options.older)).text()));
+  }
   const int64_t steps = config.trainer.epochs * plan.steps_per_epoch();
   training.objective = [&](Tape& tape, int64_t step, int shard) {
     std::vector<int64_t>& of_shard = rows[static_cast<size_t>(shard)];
@@ -262,6 +304,13 @@ Outcome train_run(const RunConfig& wanted, const std::filesystem::path& folder, 
     progress.evaluated(step, metrics, best);
   };
   trainer.stop = &stop_wanted;
+  if (options.update) {
+    const auto state = options.older / "state.safetensors";
+    if (std::filesystem::exists(state))
+      trainer.go_on(TensorFile(state));
+    else
+      say(state.string() + ": not there, the optimiser begins anew");
+  }
   if (options.resume && trainer.resume()) progress.message(text("resumed at step ", trainer.step()));
   RunConfig recorded = wanted;
   recorded.run.data_dir = std::filesystem::absolute(wanted.run.data_dir).lexically_normal().string();
@@ -273,46 +322,71 @@ Outcome train_run(const RunConfig& wanted, const std::filesystem::path& folder, 
   return outcome;
 }
 
+namespace {
+
+// What `train` and `update` have in common.
+struct RunOptions : TrainOptions {
+  std::string config, out, device, data_dir, model;
+  std::vector<std::string> settings;
+  int threads = -1;
+  bool dry_run = false, dump_config = false;
+
+  void add_to(CLI::App& verb) {
+    verb.add_option("CONFIG", config, "TOML file")->required();
+    verb.add_option("--out", out, "run folder, new or empty");
+    verb.add_option("--data-dir", data_dir, "folder of the data files");
+    verb.add_option("--set", settings, "KEY=VALUE: change one option (repeatable)")->allow_extra_args(false);
+    verb.add_option("--threads", threads, "threads; 0: one per core")->check(CLI::Range(0, kMostThreads));
+    verb.add_option("--device", device, "cpu or gpu");
+    verb.add_flag("--resume", resume, "continue from the folder's checkpoint, bit for bit");
+    verb.add_flag("--dry-run", dry_run, "print parameters, memory and the first batch in words, and stop");
+    verb.add_flag("--dump-config", dump_config, "print the complete configuration, and stop");
+    verb.add_flag("--quiet", quiet, "no progress");
+  }
+
+  void run() {
+    older = model;
+    RunConfig run_config;
+    read_config(config, run_config);
+    for (const std::string& setting : settings) apply_setting(setting, run_config);
+    if (!data_dir.empty()) run_config.run.data_dir = data_dir;
+    if (!device.empty()) run_config.run.device = device;
+    if (threads >= 0) run_config.run.threads = threads;
+    run_config.validate();
+    if (dump_config) {
+      Output text;
+      text << steelyard::dump_config(run_config);
+      return text.flush();
+    }
+    if (dry_run) return steelyard::dry_run(run_config, *this);
+    if (out.empty()) fail(Fault::usage, "--out: missing; expected a folder for the run");
+    catch_signals();
+    train_run(run_config, out, *this);
+  }
+};
+
+}  // namespace
+
 void add_train(CLI::App& app) {
-  struct Options : TrainOptions {
-    std::string config, out, device, data_dir;
-    std::vector<std::string> settings;
-    int threads = -1;
-    bool dry_run = false, dump_config = false;
-  };
   CLI::App* verb = add_verb(app, "train", "train a model from a configuration",
                             "steelyard market --out shop && steelyard train "
                             "tools/configs/market_deepbow.toml --data-dir shop --out run");
-  const auto o = std::make_shared<Options>();
-  verb->add_option("CONFIG", o->config, "TOML file")->required();
-  verb->add_option("--out", o->out, "run folder, new or empty");
-  verb->add_option("--data-dir", o->data_dir, "folder of the data files");
-  verb->add_option("--set", o->settings, "KEY=VALUE: change one option (repeatable)")
-      ->allow_extra_args(false);
-  verb->add_option("--threads", o->threads, "threads; 0: one per core")->check(CLI::Range(0, kMostThreads));
-  verb->add_option("--device", o->device, "cpu or gpu");
-  verb->add_flag("--resume", o->resume, "continue from the folder's checkpoint, bit for bit");
-  verb->add_flag("--dry-run", o->dry_run, "print parameters, memory and the first batch in words, and stop");
-  verb->add_flag("--dump-config", o->dump_config, "print the complete configuration, and stop");
-  verb->add_flag("--quiet", o->quiet, "no progress");
-  verb->callback([o] {
-    RunConfig config;
-    read_config(o->config, config);
-    for (const std::string& setting : o->settings) apply_setting(setting, config);
-    if (!o->data_dir.empty()) config.run.data_dir = o->data_dir;
-    if (!o->device.empty()) config.run.device = o->device;
-    if (o->threads >= 0) config.run.threads = o->threads;
-    config.validate();
-    if (o->dump_config) {
-      Output out;
-      out << dump_config(config);
-      return out.flush();
-    }
-    if (o->dry_run) return dry_run(config);
-    if (o->out.empty()) fail(Fault::usage, "--out: missing; expected a folder for the run");
-    catch_signals();
-    train_run(config, o->out, *o);
-  });
+  const auto o = std::make_shared<RunOptions>();
+  o->add_to(*verb);
+  verb->add_option("--init", o->model, "model or run folder: begin with its words and what it has learned");
+  verb->callback([o] { o->run(); });
+}
+
+void add_update(CLI::App& app) {
+  CLI::App* verb = add_verb(app, "update", "train a model further, on newer rows and with their words",
+                            "steelyard update run tools/configs/market_deepbow.toml --data-dir shop --set "
+                            "data.train=relevance_test.tsv --out newer");
+  const auto o = std::make_shared<RunOptions>();
+  o->update = true;
+  verb->add_option("MODEL", o->model, "model or run folder; of a folder, the optimiser goes on too")
+      ->required();
+  o->add_to(*verb);
+  verb->callback([o] { o->run(); });
 }
 
 }  // namespace steelyard

@@ -16,6 +16,7 @@ namespace steelyard {
 void add_demo(CLI::App& app);
 void add_market(CLI::App& app);
 void add_train(CLI::App& app);
+void add_update(CLI::App& app);
 void add_evaluate(CLI::App& app);
 void add_score(CLI::App& app);
 void add_encode(CLI::App& app);
@@ -39,9 +40,11 @@ class Output {
 
 std::string json_text(std::string_view s);  // quoted and escaped
 
-// `train`, also used by `demo`. The run folder must be new or empty, unless it is resumed.
+// `train`, also used by `demo`, and `update`. The run folder must be new or empty, unless it is resumed.
 struct TrainOptions {
   bool resume = false, quiet = false;
+  std::filesystem::path older = {};  // a model to go on from; empty: none
+  bool update = false;  // it stays what it is, only its words grow, and its optimiser goes on too
 };
 Outcome train_run(const RunConfig& config, const std::filesystem::path& folder, const TrainOptions& options);
 

@@ -23,7 +23,7 @@ namespace {
 constexpr size_t kCorpus = 256;
 
 void check_entries(const Vocabulary& v) {
-  for (int32_t id = 0; id < v.entries(); ++id) {
+  for (int32_t id = v.buckets(); id < v.size(); ++id) {
     invariant(v.id(v.surface(id)) == id, "entry ", id, " is not found");
     invariant(valid_utf8(v.surface(id)), "entry ", id, " is not UTF-8");
   }
