@@ -42,6 +42,7 @@ std::string json_text(std::string_view s);  // quoted and escaped
 // `train`, also used by `demo`. The run folder must be new or empty, unless it is resumed.
 struct TrainOptions {
   bool resume = false, quiet = false;
+  bool rehearsal = false;  // everything once, and only the first steps
 };
 Outcome train_run(const RunConfig& config, const std::filesystem::path& folder, const TrainOptions& options);
 
