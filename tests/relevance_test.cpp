@@ -540,6 +540,26 @@ TEST_CASE("relevance: the loss is the mean cross-entropy of the calibrated score
   }
 }
 
+TEST_CASE("relevance: a shard without rows is of no weight") {
+  for (const std::string& name : kModels)
+    for (const double negatives : {0., 0.5}) {
+      CAPTURE(name);
+      RelevanceConfig config = graded(name);
+      config.deepbow.query_penalty = config.deepbow.product_penalty = 0.1;
+      config.deepbow.negatives = negatives;
+      const Relevance model = random_model(config);
+      const EncodedPairs encoded(model, random_pairs(3));
+      Tape tape(cpu());
+      Gradients gradients(model.parameters());
+      const Objective objective = model.objective(tape, encoded.rows, {});
+      CHECK(objective.tasks[0].rows == 0);
+      if (!objective.regulariser.tape) continue;
+      CHECK(objective.regulariser.value().data[0] == 0);
+      tape.backward(objective.regulariser, gradients);
+      CHECK(gradients.norm() == 0);
+    }
+}
+
 TEST_CASE("relevance: the penalty of many words grows over the first third, and negatives join it") {
   const auto regulariser = [](const RelevanceConfig& config, double progress) {
     const Relevance model = random_model(config);
