@@ -313,9 +313,10 @@ Objective Relevance::objective(Tape& tape, const PairRows& pairs, std::span<cons
 template <class Use>
 Sparsity Relevance::Parts::weigh(Side side, const TextRows& texts, const Workers& workers, Use&& use) const {
   constexpr int64_t kTexts = 32;
-  constexpr real kNothing = real(1e-6);                         // below it a weight adds nothing to a score
-  std::vector<std::atomic<bool>> alive(at(vocabulary.size()));  // words that some text brings in
+  // Below it a weight adds nothing to a score.
+  constexpr auto kNothing = real(1e-6);
   std::atomic<int64_t> terms = 0, expansion = 0, words = 0;
+  std::vector<std::atomic<bool>> alive(at(vocabulary.size()));  // words that some text brings in
   workers.rows(texts.size(), kTexts, [&](int64_t begin, int64_t end) {
     Tape tape(cpu(), Mode::score);
     std::vector<int64_t> wanted(at(end - begin));

@@ -78,17 +78,16 @@ Outcome Trainer::run() {
   using Clock = std::chrono::steady_clock;
   if (!at_.finished && at_.step == 0 && !std::ofstream(metrics_path(), std::ios::trunc))
     fail(Fault::resources, metrics_path().string(), ": cannot be written");
-  const int64_t steps = this->steps();
   const int64_t interval = config_.evaluate_every > 0 ? config_.evaluate_every : training_.steps_per_epoch;
   auto saved = Clock::now();
-  while (!at_.finished && at_.step < steps) {
+  while (!at_.finished && at_.step < steps()) {
     const StepRecord record = do_step();
     ++at_.step;
     if (at_.step % config_.log_every == 0)
       log("{\"step\":" + std::to_string(at_.step) + ",\"loss\":" + number(record.loss) +
           ",\"norm\":" + number(record.norm) + ",\"rate\":" + number(record.rate) + "}");
     if (on_step) on_step(record);
-    if (at_.step % interval == 0 || at_.step == steps) evaluate();
+    if (at_.step % interval == 0 || at_.step == steps()) evaluate();
     if (out_of_patience()) break;
     const bool stopping = stop && *stop;
     const std::chrono::duration<double> elapsed = Clock::now() - saved;
@@ -98,7 +97,7 @@ Outcome Trainer::run() {
       saved = Clock::now();
     }
     if (stopping)
-      fail(Fault::interrupted, "interrupted at step ", at_.step, " of ", steps,
+      fail(Fault::interrupted, "interrupted at step ", at_.step, " of ", steps(),
            " after a clean checkpoint; --resume continues");
   }
   if (!at_.finished) {
@@ -155,11 +154,10 @@ StepRecord Trainer::do_step() {
   const double norm = merged_.norm();
   if (!std::isfinite(norm)) diverged(at_.step);
   if (clip_ > 0 && norm > clip_) merged_.scale(static_cast<real>(clip_ / norm));
-  const int64_t steps = this->steps();
   const double rate =
-      schedule_.factor(at_.step, steps) * std::pow(schedule_.drop, static_cast<double>(at_.drops));
+      schedule_.factor(at_.step, steps()) * std::pow(schedule_.drop, static_cast<double>(at_.drops));
   optimizer_.step(merged_, rate, workers_);
-  return {at_.step + 1, steps, loss, norm, rate};
+  return {at_.step + 1, steps(), loss, norm, rate};
 }
 
 std::string Trainer::kept() const {

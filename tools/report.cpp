@@ -226,18 +226,17 @@ double percent(double part, double whole) {
 
 std::string facts(const Explanation& e) {
   std::string out = "<dl class=\"facts\">";
-  const auto fact = [&](const char* name, const std::string& value) {
+  const auto fact = [&](const std::string& name, const std::string& value) {
     out += text("<div><dt>", name, "</dt><dd>", value, "</dd></div>");
   };
   fact("score", fixed(e.score, 4));
   fact("probability", std::isfinite(e.probability) ? fixed(100 * e.probability, 1) + " %" : "—");
-  const auto bag = [&](const char* name, const BagSize& size) {
-    if (size.terms + size.expansion == 0) return;
-    fact(name, counted(size.terms) + (size.expansion > 0 ? " + " + counted(size.expansion) : ""));
-  };
-  bag(e.query_bag.expansion > 0 ? "words of the query + brought in" : "words of the query", e.query_bag);
-  bag(e.product_bag.expansion > 0 ? "words of the product + brought in" : "words of the product",
-      e.product_bag);
+  for (const auto& [side, bag] : {std::pair{"query", e.query_bag}, {"product", e.product_bag}}) {
+    if (bag.terms + bag.expansion == 0) continue;  // dense vectors have none
+    const bool expands = bag.expansion > 0;
+    fact(text("words of the ", side, expands ? " + brought in" : ""),
+         counted(bag.terms) + (expands ? " + " + counted(bag.expansion) : ""));
+  }
   if (e.grade) fact("judged", formatted(*e.grade, std::chars_format::general, 4));
   return out + "</dl>\n";
 }

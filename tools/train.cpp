@@ -189,8 +189,8 @@ void dry_run(const RunConfig& config) {
               vocabulary.size() - vocabulary.entries(), " buckets\n");
   for (const Parameter& p : model.parameters().all())
     out << text("parameter   ", p.path, " ", p.shape, p.table ? ", a table" : "", "\n");
-  out << text("memory      ", memory, " MiB at the peak of a rehearsal: ", kRehearsed,
-              " steps, an evaluation, a report\n");
+  out << text("memory      ", memory,
+              " MiB at the peak of a rehearsal: the first steps, an evaluation, a report\n");
 
   const auto rows_in = [&](const std::string& file) {
     int64_t count = 0;
