@@ -215,10 +215,10 @@ void Trainer::evaluate() {
       ",\"best\":" + (best ? "true}" : "false}"));
   if (on_evaluate) on_evaluate(at_.step, found, best);
   const bool last = at_.step == steps() || out_of_patience();
-  if (collapsed && (at_.collapsed >= config_.collapse || (last && at_.best_step == 0)))
+  if (collapsed && (at_.collapsed >= config_.collapse || (last && at_.best.empty())))
     fail(Fault::diverged, "diverged: at step ", at_.step, " the model has collapsed (", at_.collapsed,
          " evaluations in a row): ", found.collapsed, "; ",
-         at_.best_step > 0 ? text("the model of step ", at_.best_step, " stands") : "no model was saved");
+         at_.best.empty() ? "no model was saved" : text("the model of step ", at_.best_step, " stands"));
 }
 
 void Trainer::log(const std::string& line) {
