@@ -159,7 +159,8 @@ Scores DeepBow::prior(Tape& tape, const Reading& of) const {
   const Var sums = scale_rows(segment_sum(terms, texts.texts), tape.constant({n}, shares));
   const Var length = gather(tape.leaf(*of.bags.prior_length), lengths);
   return {softplus(add_row(sums + length, tape.leaf(*of.bags.prior_bias))),
-          affine(sum(square(terms)), static_cast<real>(config_.prior_penalty / static_cast<double>(n)))};
+          affine(sum(square(terms)),
+                 static_cast<real>(config_.prior_penalty / static_cast<double>(std::max<int64_t>(1, n))))};
 }
 
 Var DeepBow::own(Tape& tape, const Reading& of) const {

@@ -1,6 +1,7 @@
 #include "nn/relevance.h"
 
 #include <algorithm>
+#include <atomic>
 #include <cmath>
 #include <numeric>
 #include <unordered_map>
@@ -9,6 +10,7 @@
 #include "core/backend.h"
 #include "core/fields.h"
 #include "core/file.h"
+#include "core/text.h"
 #include "data/metrics.h"
 #include "data/table.h"
 #include "nn/dense.h"
@@ -69,6 +71,9 @@ struct Relevance::Parts {
   // A text's terms and what is kept of its expansion; what is not kept of its terms has weight 0.
   void keep(Side side, Ids terms, std::span<const real> own, std::span<const real> expansion,
             std::vector<Entry>& out) const;
+  // Weighs all texts of one side and hands over bag after bag: use(text, bag), from any thread.
+  template <class Use>
+  Sparsity weigh(Side side, const TextRows& texts, const Workers& workers, Use&& use) const;
 
   RelevanceConfig config;
   std::optional<Dictionary> dictionary;
@@ -310,43 +315,101 @@ Objective Relevance::objective(Tape& tape, const PairRows& pairs, std::span<cons
   return objective;
 }
 
-std::vector<double> Relevance::score_rows(const PairRows& pairs, const Workers& workers) const {
-  constexpr int64_t kTexts = 32, kPairs = 512;
-  const auto weigh = [&](Side side, const TextRows& texts) {
-    std::vector<std::vector<Entry>> bags(at(texts.size()));
-    workers.rows(texts.size(), kTexts, [&](int64_t begin, int64_t end) {
-      Tape tape(cpu(), Mode::score);
-      std::vector<int64_t> wanted(at(end - begin));
-      std::iota(wanted.begin(), wanted.end(), begin);
-      const TextBatch batch = gather_texts(tape, texts, wanted);
-      const Weights weights = parts_->model->weigh(tape, side, batch);
-      const std::span<const real> own = numbers(weights.own), expansion = numbers(weights.expansion);
-      const size_t columns = expansion.size() / wanted.size();
-      for (size_t i = 0; i < wanted.size(); ++i) {
-        const auto first = static_cast<size_t>(batch.texts.begins[i]);
-        const size_t count = static_cast<size_t>(batch.texts.ends[i]) - first;
-        parts_->keep(side, batch.terms.subspan(first, count), own.subspan(first, count),
-                     expansion.subspan(i * columns, columns), bags[at(wanted[i])]);
+template <class Use>
+Sparsity Relevance::Parts::weigh(Side side, const TextRows& texts, const Workers& workers, Use&& use) const {
+  constexpr int64_t kTexts = 32;
+  // Below it a weight adds nothing to a score.
+  constexpr auto kNothing = real(1e-6);
+  std::atomic<int64_t> terms = 0, expansion = 0, words = 0;
+  std::vector<std::atomic<bool>> alive(at(vocabulary.size()));  // words that some text brings in
+  workers.rows(texts.size(), kTexts, [&](int64_t begin, int64_t end) {
+    Tape tape(cpu(), Mode::score);
+    std::vector<int64_t> wanted(at(end - begin));
+    std::iota(wanted.begin(), wanted.end(), begin);
+    const TextBatch batch = gather_texts(tape, texts, wanted);
+    const Weights weights = model->weigh(tape, side, batch);
+    const std::span<const real> own = numbers(weights.own), expanded = numbers(weights.expansion);
+    const size_t columns = expanded.size() / wanted.size();
+    int64_t held = 0, brought = 0, known = 0;
+    std::vector<Entry> bag;
+    for (size_t i = 0; i < wanted.size(); ++i) {
+      const auto first = static_cast<size_t>(batch.texts.begins[i]);
+      const size_t count = static_cast<size_t>(batch.texts.ends[i]) - first;
+      keep(side, batch.terms.subspan(first, count), own.subspan(first, count),
+           expanded.subspan(i * columns, columns), bag);
+      for (size_t j = 0; j < bag.size(); ++j) {
+        if (std::abs(bag[j].weight) < kNothing || bag[j].id >= vocabulary.size()) continue;
+        ++(j < count ? held : brought);
+        if (j >= count) alive[at(bag[j].id)].store(true, std::memory_order_relaxed);
       }
-    });
-    return bags;
-  };
-  const std::vector<std::vector<Entry>> queries = weigh(Side::query, pairs.queries);
-  std::vector<std::vector<Entry>> products = weigh(Side::product, pairs.products);
-  const auto by_id = [](const Entry& a, const Entry& b) { return a.id < b.id; };
-  for (std::vector<Entry>& bag : products) std::sort(bag.begin(), bag.end(), by_id);
-  std::vector<double> scores(at(pairs.size()));
-  workers.rows(pairs.size(), kPairs, [&](int64_t begin, int64_t end) {
-    for (int64_t row = begin; row < end; ++row) {
-      const std::vector<Entry>& product = products[at(pairs.product[at(row)])];
-      for (const Entry& entry : queries[at(pairs.query[at(row)])]) {  // in the order of score()
-        const auto found = std::lower_bound(product.begin(), product.end(), entry, by_id);
-        if (found != product.end() && found->id == entry.id)
-          scores[at(row)] += static_cast<double>(entry.weight) * static_cast<double>(found->weight);
-      }
+      use(wanted[i], bag);
     }
+    for (size_t column = 0; column < columns; ++column)
+      known += model->expansion_id(side, static_cast<int64_t>(column)) < vocabulary.size();
+    terms += held, expansion += brought, words = known;
   });
-  return scores;
+  const auto n = static_cast<double>(std::max<int64_t>(1, texts.size()));
+  return {.terms = static_cast<double>(terms) / n,
+          .expansion = static_cast<double>(expansion) / n,
+          .words = words,
+          .dead = words - std::count(alive.begin(), alive.end(), true)};
+}
+
+ScoredRows Relevance::score_rows(const PairRows& pairs, const Workers& workers) const {
+  ScoredRows out;
+  std::vector<std::vector<Entry>> queries(at(pairs.queries.size()));
+  out.query = parts_->weigh(Side::query, pairs.queries, workers,
+                            [&](int64_t query, const std::vector<Entry>& bag) { queries[at(query)] = bag; });
+  // The rows of each product: its bag, which may be long, is there only while they are scored.
+  std::vector<size_t> starts(at(pairs.products.size()) + 1), rows(at(pairs.size()));
+  for (const int32_t product : pairs.product) ++starts[at(product) + 1];
+  std::partial_sum(starts.begin(), starts.end(), starts.begin());
+  std::vector<size_t> next(starts.begin(), starts.end() - 1);
+  for (size_t row = 0; row < rows.size(); ++row) rows[next[at(pairs.product[row])]++] = row;
+  out.scores.resize(rows.size());
+  out.product =
+      parts_->weigh(Side::product, pairs.products, workers, [&](int64_t product, std::vector<Entry>& bag) {
+        const auto by_id = [](const Entry& a, const Entry& b) { return a.id < b.id; };
+        std::sort(bag.begin(), bag.end(), by_id);
+        for (size_t k = starts[at(product)]; k < starts[at(product) + 1]; ++k)
+          for (const Entry& entry : queries[at(pairs.query[rows[k]])]) {  // in the order of score()
+            const auto found = std::lower_bound(bag.begin(), bag.end(), entry, by_id);
+            if (found != bag.end() && found->id == entry.id)
+              out.scores[rows[k]] += static_cast<double>(entry.weight) * static_cast<double>(found->weight);
+          }
+      });
+  return out;
+}
+
+std::vector<std::pair<std::string, double>> Relevance::figures(const ScoredRows& rows) {
+  std::vector<std::pair<std::string, double>> list;
+  for (const auto& [side, bags] :
+       {std::pair<std::string, const Sparsity&>{"query", rows.query}, {"product", rows.product}}) {
+    list.emplace_back(side + "_terms", bags.terms);
+    if (bags.words == 0) continue;
+    list.emplace_back(side + "_expansion", bags.expansion);
+    list.emplace_back(side + "_dead", bags.dead);
+  }
+  return list;
+}
+
+std::string Relevance::collapse(const ScoredRows& rows) const {
+  const RelevanceConfig& c = parts_->config;
+  const auto of_side = [&](const char* texts, const Sparsity& bags, const char* key, double penalty) {
+    const bool expands = bags.words > 0;
+    if (expands ? bags.expansion > 0 : bags.terms > 0 || c.model == "dense") return std::string();
+    return text("the dev ", texts, expands ? " bring in no word; " : " keep no word; ",
+                penalty > 0 ? text(key, " = ", penalty) : "optimizer.rate", " is likely too large");
+  };
+  const auto query = of_side("queries", rows.query, "deepbow.query_penalty", c.deepbow.query_penalty);
+  if (!query.empty()) return query;
+  const auto product =
+      of_side("products", rows.product, "deepbow.product_penalty", c.deepbow.product_penalty);
+  if (!product.empty()) return product;
+  const std::vector<double>& s = rows.scores;
+  if (s.size() < 2 || std::ranges::adjacent_find(s, std::not_equal_to<>()) != s.end()) return "";
+  return text("all ", s.size(), " dev scores are ", number(s[0]),
+              "; optimizer.rate is likely too large, or the rows share no word");
 }
 
 std::vector<std::pair<std::string, double>> Relevance::metrics(std::span<const double> scores,

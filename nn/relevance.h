@@ -64,6 +64,17 @@ struct RelevanceConfig {
   void validate() const;
 };
 
+// How many words with a weight the bags of one side hold, on average over its texts. Priors are no words.
+struct Sparsity {
+  double terms = 0, expansion = 0;  // that the text holds, that the model brought in
+  int64_t words = 0, dead = 0;      // that can be brought in, and those of them that no text brings in
+};
+
+struct ScoredRows {
+  std::vector<double> scores;
+  Sparsity query, product;
+};
+
 // What a thread needs for encoding.
 struct Workspace {
   Workspace() : tape(cpu(), Mode::score) {}
@@ -110,8 +121,12 @@ class Relevance {
   // the share of the steps that are done.
   Objective objective(Tape& tape, const PairRows& pairs, std::span<const int64_t> rows,
                       double progress = 1) const;
-  // The scores of all pairs, to the bit those of `score(encode(query), encode(product))`.
-  std::vector<double> score_rows(const PairRows& pairs, const Workers& workers) const;
+  // The scores of all pairs, to the bit those of `score(encode(query), encode(product))`, and what their bags hold.
+  ScoredRows score_rows(const PairRows& pairs, const Workers& workers) const;
+  // Named numbers of the bags: the terms of either side, and what it brings in if it does.
+  static std::vector<std::pair<std::string, double>> figures(const ScoredRows& rows);
+  // What is wrong with a model that tells nothing apart any more, and the key that is likely to blame; empty: nothing.
+  std::string collapse(const ScoredRows& rows) const;
   static constexpr const char* kMetrics[] = {"spearman", "auc", "pr_auc", "ndcg10", "logloss", "rmse", "ece"};
   // The metrics of scores in the order of the rows; NaN where the data do not define one.
   std::vector<std::pair<std::string, double>> metrics(std::span<const double> scores,

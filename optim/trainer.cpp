@@ -16,7 +16,7 @@ namespace steelyard {
 
 namespace {
 
-constexpr const char* kFormat = "steelyard-state-1";
+constexpr const char* kFormat = "steelyard-state-2";
 
 std::string members(const Metrics& metrics) {
   std::string text;
@@ -47,6 +47,7 @@ void TrainerConfig::validate() const {
   require(shards >= 1 && shards <= 64, "trainer.shards", shards, "1 … 64");
   require(evaluate_every >= 0, "trainer.evaluate_every", static_cast<double>(evaluate_every), "0 or more");
   require(patience >= 0, "trainer.patience", patience, "0 or more");
+  require(collapse >= 0, "trainer.collapse", collapse, "0 or more");
   require(log_every >= 1, "trainer.log_every", static_cast<double>(log_every), "1 or more");
   require(checkpoint_steps >= 0, "trainer.checkpoint_steps", static_cast<double>(checkpoint_steps),
           "0 or more");
@@ -77,19 +78,18 @@ Outcome Trainer::run() {
   using Clock = std::chrono::steady_clock;
   if (!at_.finished && at_.step == 0 && !std::ofstream(metrics_path(), std::ios::trunc))
     fail(Fault::resources, metrics_path().string(), ": cannot be written");
-  const int64_t steps = config_.epochs * training_.steps_per_epoch;
   const int64_t interval = config_.evaluate_every > 0 ? config_.evaluate_every : training_.steps_per_epoch;
   if (training_.trained && at_.step == 0 && !at_.finished) evaluate();
   auto saved = Clock::now();
-  while (!at_.finished && at_.step < steps) {
+  while (!at_.finished && at_.step < steps()) {
     const StepRecord record = do_step();
     ++at_.step;
     if (at_.step % config_.log_every == 0)
       log("{\"step\":" + std::to_string(at_.step) + ",\"loss\":" + number(record.loss) +
           ",\"norm\":" + number(record.norm) + ",\"rate\":" + number(record.rate) + "}");
     if (on_step) on_step(record);
-    if (at_.step % interval == 0 || at_.step == steps) evaluate();
-    if (config_.patience > 0 && at_.bad_evaluations >= config_.patience) break;
+    if (at_.step % interval == 0 || at_.step == steps()) evaluate();
+    if (out_of_patience()) break;
     const bool stopping = stop && *stop;
     const std::chrono::duration<double> elapsed = Clock::now() - saved;
     if (stopping || (config_.checkpoint_steps > 0 && at_.step % config_.checkpoint_steps == 0) ||
@@ -98,7 +98,7 @@ Outcome Trainer::run() {
       saved = Clock::now();
     }
     if (stopping)
-      fail(Fault::interrupted, "interrupted at step ", at_.step, " of ", steps,
+      fail(Fault::interrupted, "interrupted at step ", at_.step, " of ", steps(),
            " after a clean checkpoint; --resume continues");
   }
   if (!at_.finished) {
@@ -155,11 +155,10 @@ StepRecord Trainer::do_step() {
   const double norm = merged_.norm();
   if (!std::isfinite(norm)) diverged(at_.step);
   if (clip_ > 0 && norm > clip_) merged_.scale(static_cast<real>(clip_ / norm));
-  const int64_t steps = config_.epochs * training_.steps_per_epoch;
   const double rate =
-      schedule_.factor(at_.step, steps) * std::pow(schedule_.drop, static_cast<double>(at_.drops));
+      schedule_.factor(at_.step, steps()) * std::pow(schedule_.drop, static_cast<double>(at_.drops));
   optimizer_.step(merged_, rate, workers_);
-  return {at_.step + 1, steps, loss, norm, rate};
+  return {at_.step + 1, steps(), loss, norm, rate};
 }
 
 std::string Trainer::kept() const {
@@ -199,20 +198,28 @@ bool Trainer::better(double value) const {
 void Trainer::evaluate() {
   if (!training_.evaluate) return;
   check_weights();
-  const Metrics metrics = training_.evaluate();
-  const bool best = better(value_of(metrics, config_.criterion));
+  const Findings found = training_.evaluate();
+  const bool collapsed = config_.collapse > 0 && !found.collapsed.empty();
+  const bool best = better(value_of(found.metrics, config_.criterion)) && !collapsed;
+  at_.collapsed = collapsed ? at_.collapsed + 1 : 0;
   if (best) {
     training_.save(folder_ / "model.safetensors");
-    at_.best = metrics;
+    at_.best = found.metrics;
     at_.best_step = at_.step;
     at_.bad_evaluations = 0;
   } else {
     ++at_.bad_evaluations;
     if (schedule_.plateau > 0 && at_.bad_evaluations % schedule_.plateau == 0) ++at_.drops;
   }
-  log("{\"step\":" + std::to_string(at_.step) + ",\"dev\":{" + members(metrics) +
-      "},\"best\":" + (best ? "true}" : "false}"));
-  if (on_evaluate) on_evaluate(at_.step, metrics, best);
+  log("{\"step\":" + std::to_string(at_.step) + ",\"dev\":{" + members(found.metrics) + "}" +
+      (found.figures.empty() ? "" : ",\"model\":{" + members(found.figures) + "}") +
+      ",\"best\":" + (best ? "true}" : "false}"));
+  if (on_evaluate) on_evaluate(at_.step, found, best);
+  const bool last = at_.step == steps() || out_of_patience();
+  if (collapsed && (at_.collapsed >= config_.collapse || (last && at_.best.empty())))
+    fail(Fault::diverged, "diverged: at step ", at_.step, " the model has collapsed (", at_.collapsed,
+         " evaluations in a row): ", found.collapsed, "; ",
+         at_.best.empty() ? "no model was saved" : text("the model of step ", at_.best_step, " stands"));
 }
 
 void Trainer::log(const std::string& line) {
@@ -228,7 +235,7 @@ void Trainer::checkpoint() {
   flush_file(metrics_path());  // the lines first: the state counts them
   std::vector<NamedArray> arrays = parameters_.arrays();
   for (NamedArray& array : optimizer_.arrays()) arrays.push_back(std::move(array));
-  const int64_t numbers[] = {at_.step,  at_.best_step,     at_.bad_evaluations,
+  const int64_t numbers[] = {at_.step,  at_.best_step,     at_.bad_evaluations, at_.collapsed,
                              at_.drops, at_.metrics_bytes, at_.finished};
   std::vector<double> best;
   std::string names;
@@ -248,8 +255,8 @@ Trainer::Position Trainer::Position::read(const TensorFile& file) {
   };
   expect(file.metadata("format") == kFormat, "not a training state of this version");
   const std::span<const int64_t> numbers = file.at("trainer/position").values<int64_t>();
-  expect(numbers.size() == 6, "trainer/position: expected 6 numbers");
-  Position at{numbers[0], numbers[1], numbers[2], numbers[3], numbers[4], numbers[5], {}};
+  expect(numbers.size() == 7, "trainer/position: expected 7 numbers");
+  Position at{numbers[0], numbers[1], numbers[2], numbers[3], numbers[4], numbers[5], numbers[6], {}};
   std::istringstream names(file.metadata("best"));
   for (double value : file.at("trainer/best").values<double>()) {
     std::string name;

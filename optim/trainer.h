@@ -31,6 +31,7 @@ struct TrainerConfig {
   int64_t evaluate_every = 0;
   std::string criterion = "logloss";
   int patience = 0;
+  int collapse = 3;
   int64_t log_every = 100;
   int64_t checkpoint_steps = 0;
   double checkpoint_seconds = 30;
@@ -45,6 +46,8 @@ struct TrainerConfig {
     f("evaluate_every", evaluate_every, "steps between evaluations; 0: once per epoch");
     f("criterion", criterion, "dev metric that chooses the best model; logloss, rmse and ece are minimised");
     f("patience", patience, "evaluations without improvement before the run ends; 0: never");
+    f("collapse", collapse,
+      "evaluations in a row of a model that tells nothing apart before the run ends as diverged; 0: never");
     f("log_every", log_every, "steps between lines of metrics.jsonl");
     f("checkpoint_steps", checkpoint_steps, "steps between checkpoints; 0: by time only");
     f("checkpoint_seconds", checkpoint_seconds, "seconds between checkpoints; 0: by steps only");
@@ -54,11 +57,18 @@ struct TrainerConfig {
 
 using Metrics = std::vector<std::pair<std::string, double>>;
 
+// What an evaluation on the dev rows finds.
+struct Findings {
+  Metrics metrics;             // one of them chooses the best model
+  Metrics figures = {};        // of the model itself, logged beside them
+  std::string collapsed = {};  // why the model tells nothing apart, and the key to blame; empty: it does
+};
+
 // What the loop needs of a model. `objective` is called from several threads, one shard each.
 struct Training {
   int64_t steps_per_epoch = 0;
   std::function<Objective(Tape& tape, int64_t step, int shard)> objective;
-  std::function<Metrics()> evaluate;  // on the dev rows; may be empty: no dev rows
+  std::function<Findings()> evaluate;  // on the dev rows; may be empty: no dev rows
   std::function<void(const std::filesystem::path& path)>
       save;              // writes a model file from the current parameters
   std::string identity;  // of configuration and data: a checkpoint of another identity is not resumed
@@ -87,7 +97,7 @@ class Trainer {
           std::filesystem::path folder);
 
   std::function<void(const StepRecord&)> on_step;
-  std::function<void(int64_t step, const Metrics&, bool best)> on_evaluate;
+  std::function<void(int64_t step, const Findings&, bool best)> on_evaluate;
   const std::atomic<bool>* stop = nullptr;  // set by a signal handler: a checkpoint, then Error(interrupted)
 
   // Continues from the checkpoint in the folder. False if there is none; Error(usage) if it belongs to
@@ -99,10 +109,12 @@ class Trainer {
   static std::optional<Outcome> finished_run(const std::filesystem::path& folder);
   int64_t step() const { return at_.step; }
 
-  // Error(diverged) if a loss or a gradient is not finite: nothing is saved, the last checkpoint stands.
+  // Error(diverged) if a loss or a gradient is not finite, or the model has collapsed: nothing is saved, the last
+  // checkpoint and the last good model stand.
   Outcome run();
 
  private:
+  int64_t steps() const { return config_.epochs * training_.steps_per_epoch; }
   StepRecord do_step();
   void evaluate();
   void checkpoint();
@@ -111,6 +123,7 @@ class Trainer {
   void check_weights() const;  // before anything is made of them: what is not finite is never saved
   std::string kept() const;    // where the last checkpoint is
   bool better(double value) const;
+  bool out_of_patience() const { return config_.patience > 0 && at_.bad_evaluations >= config_.patience; }
   std::filesystem::path state_path() const { return folder_ / kStateFile; }
   std::filesystem::path metrics_path() const { return folder_ / "metrics.jsonl"; }
 
@@ -134,6 +147,7 @@ class Trainer {
     int64_t step = 0;
     int64_t best_step = 0;
     int64_t bad_evaluations = 0;  // since the best
+    int64_t collapsed = 0;        // evaluations in a row
     int64_t drops = 0;            // of the learning rate
     int64_t metrics_bytes = 0;
     int64_t finished = 0;

@@ -153,14 +153,14 @@ TEST_CASE("relevance: a pair has one score, alone and in every batch, on any num
     for (const Pair& pair : pairs) alone.push_back(scorer(pair.query, pair.product));
     for (const int threads : {1, 2, 8}) {
       CAPTURE(threads);
-      CHECK(same_bits(model.score_rows(encoded.rows, Workers(threads)), alone));
+      CHECK(same_bits(model.score_rows(encoded.rows, Workers(threads)).scores, alone));
     }
     bool equal = true;
     for (const size_t count : {1, 2, 3, 7, 31, 32, 33, 40})
       for (size_t first : {size_t{0}, size_t{5}, size_t{200}}) {
         const auto begin = pairs.begin() + static_cast<int64_t>(first);
         const EncodedPairs some(model, {begin, begin + static_cast<int64_t>(count)});
-        const std::vector<double> scores = model.score_rows(some.rows, Workers(1));
+        const std::vector<double> scores = model.score_rows(some.rows, Workers(1)).scores;
         equal = equal && std::memcmp(scores.data(), &alone[first], count * sizeof(double)) == 0;
       }
     CHECK(equal);
@@ -196,14 +196,33 @@ TEST_CASE("relevance: weights are positive, and those of a DeepBoW query sum to 
 TEST_CASE("relevance: whatever the text, a score is a finite number") {
   std::string megabyte;
   for (uint64_t i = 0; megabyte.size() < 1'000'000; ++i) megabyte += random_text(key_of(9, i), 9) + " ";
-  const std::string unknown = "xylophone quartz", punctuation = "?!… --- \xff\xfe ™";
+  std::string ten_thousand;
+  for (int i = 0; i < 10'000; ++i) ten_thousand += "word" + std::to_string(i) + " ";
+  const std::string unknown = "xylophone", punctuation = "?!… --- \xff\xfe ™";
+  const std::vector<std::string> texts = {
+      "",           " ",     punctuation, unknown, "душевая лейка", "シャワーヘッド", "دش", "shower faucet",
+      ten_thousand, megabyte};
   for (const std::string& name : kModels) {
     CAPTURE(name);
     const Relevance model = random_model(small(name));
     Scorer scorer{model};
-    const std::vector<std::string> texts = {"", " ", punctuation, unknown, "shower faucet", megabyte};
-    for (const std::string& query : texts)
-      for (const std::string& product : texts) CHECK(std::isfinite(scorer(query, product)));
+    std::vector<Bag> queries(texts.size()), products(texts.size());
+    for (size_t i = 0; i < texts.size(); ++i) {
+      model.encode(Side::query, texts[i], queries[i], scorer.workspace);
+      model.encode(Side::product, texts[i], products[i], scorer.workspace);
+    }
+    int64_t wrong = 0;
+    for (size_t q = 0; q < texts.size(); ++q)
+      for (size_t p = 0; p < texts.size(); ++p) {
+        const double s = score(queries[q], products[p]), probability = model.probability(s);
+        wrong += !std::isfinite(s) || !(probability >= 0 && probability <= 1);
+        if (q + 1 == texts.size() || p + 1 == texts.size()) continue;  // a megabyte's page is long
+        const Explanation e = explain(model, texts[q], texts[p], queries[q], products[p]);
+        double sum = 0;
+        for (const MatchLine& line : e.matches) sum += line.contribution;
+        wrong += sum != s;
+      }
+    CHECK(wrong == 0);
     if (name != "bm25" && name != "lexical") continue;  // the others know more than words that match
     CHECK(scorer("", megabyte) == 0);
     CHECK(scorer("shower", punctuation) == 0);
@@ -314,6 +333,84 @@ TEST_CASE("relevance: a bag keeps its heaviest words and the priors, and none tw
     CHECK(wrong == 0);
     CHECK((expanded > 0) == (name != "deepbow"));
   }
+}
+
+TEST_CASE("relevance: scored rows say what their bags hold") {
+  for (const std::string& name : kModels) {
+    CAPTURE(name);
+    RelevanceConfig config = graded(name);
+    config.bags = {.query_terms = 5, .product_terms = 9, .least_weight = 0.2};
+    const Relevance model = random_model(config);
+    const std::vector<Pair> pairs = random_pairs(100);
+    const EncodedPairs encoded(model, pairs);
+    const auto expected = [&](Side side) {
+      std::set<std::string> texts;
+      for (const Pair& pair : pairs) texts.insert(side == Side::query ? pair.query : pair.product);
+      std::set<int32_t> brought;
+      Sparsity sparsity;
+      Workspace workspace;
+      Bag bag;
+      for (const std::string& text : texts) {
+        model.encode(side, text, bag, workspace);
+        for (real weight : bag.weights) sparsity.terms += weight > real(1e-6);
+        for (const Entry& entry : bag.expansion) {
+          if (entry.id >= model.vocabulary().size()) continue;
+          ++sparsity.expansion;
+          brought.insert(entry.id);
+        }
+      }
+      sparsity.terms /= static_cast<double>(texts.size());
+      sparsity.expansion /= static_cast<double>(texts.size());
+      const bool expands =
+          name == "both read" || (side == Side::product && (name == "expansion" || name == "words only"));
+      sparsity.words = expands ? config.encoder.words : 0;
+      sparsity.dead = sparsity.words - std::ssize(brought);
+      return sparsity;
+    };
+    for (const int threads : {1, 8}) {
+      const ScoredRows rows = model.score_rows(encoded.rows, Workers(threads));
+      for (const Side side : {Side::query, Side::product}) {
+        const Sparsity& found = side == Side::query ? rows.query : rows.product;
+        const Sparsity wanted = expected(side);
+        CHECK(found.terms == wanted.terms);
+        CHECK(found.expansion == wanted.expansion);
+        CHECK(found.words == wanted.words);
+        CHECK(found.dead == wanted.dead);
+        CHECK((found.terms > 0) == (name != "dense"));
+        CHECK((found.expansion > 0) == (wanted.words > 0));
+      }
+    }
+  }
+  const ScoredRows rows{{}, {.terms = 3}, {.terms = 4.5, .expansion = 12, .words = 100, .dead = 7}};
+  CHECK(Relevance::figures(rows) ==
+        std::vector<std::pair<std::string, double>>{
+            {"query_terms", 3}, {"product_terms", 4.5}, {"product_expansion", 12}, {"product_dead", 7}});
+}
+
+TEST_CASE("relevance: a model that tells nothing apart has collapsed, and no other has") {
+  const auto collapse = [](const std::string& name, const std::string& parameter, real value,
+                           double penalty = 0) {
+    RelevanceConfig config = graded(name);
+    config.deepbow.query_penalty = config.deepbow.product_penalty = penalty;
+    Relevance model = random_model(config);
+    for (Parameter& p : model.parameters().all())
+      if (p.path.ends_with(parameter)) std::ranges::fill(p.buffer.host(), value);
+    const EncodedPairs encoded(model, random_pairs(50));
+    const ScoredRows rows = model.score_rows(encoded.rows, Workers(1));
+    for (const double score : rows.scores) CHECK(std::isfinite(score));
+    return model.collapse(rows);
+  };
+  for (const std::string& name : kModels) CHECK(collapse(name, "nothing", 0) == "");
+  constexpr real kNone = -1e6;                            // where a softplus is 0
+  CHECK(collapse("lexical", "query/term", kNone) == "");  // a query's weights sum to one, whatever they are
+  CHECK(collapse("deepbow", "product/term", kNone) ==     // the priors are there
+        "the dev products keep no word; optimizer.rate is likely too large");
+  CHECK(collapse("expansion", "product/bias", kNone, 7) ==
+        "the dev products bring in no word; deepbow.product_penalty = 7 is likely too large");
+  CHECK(collapse("both read", "query/bias", kNone, 8) ==
+        "the dev queries bring in no word; deepbow.query_penalty = 8 is likely too large");
+  CHECK(collapse("dense", "product", 0) ==
+        "all 50 dev scores are 0; optimizer.rate is likely too large, or the rows share no word");
 }
 
 TEST_CASE("relevance: a word that was brought in has a source in the text") {
@@ -443,6 +540,26 @@ TEST_CASE("relevance: the loss is the mean cross-entropy of the calibrated score
   }
 }
 
+TEST_CASE("relevance: a shard without rows is of no weight") {
+  for (const std::string& name : kModels)
+    for (const double negatives : {0., 0.5}) {
+      CAPTURE(name);
+      RelevanceConfig config = graded(name);
+      config.deepbow.query_penalty = config.deepbow.product_penalty = 0.1;
+      config.deepbow.negatives = negatives;
+      const Relevance model = random_model(config);
+      const EncodedPairs encoded(model, random_pairs(3));
+      Tape tape(cpu());
+      Gradients gradients(model.parameters());
+      const Objective objective = model.objective(tape, encoded.rows, {});
+      CHECK(objective.tasks[0].rows == 0);
+      if (!objective.regulariser.tape) continue;
+      CHECK(objective.regulariser.value().data[0] == 0);
+      tape.backward(objective.regulariser, gradients);
+      CHECK(gradients.norm() == 0);
+    }
+}
+
 TEST_CASE("relevance: the penalty of many words grows over the first third, and negatives join it") {
   const auto regulariser = [](const RelevanceConfig& config, double progress) {
     const Relevance model = random_model(config);
@@ -560,7 +677,7 @@ TEST_CASE("relevance: dropout leaves terms out, and never all of a query") {
   CHECK(seen.size() > 2);  // its matched terms come and go
   Tape tape(cpu(), Mode::score);
   CHECK(scores_of(tape)[201] ==
-        doctest::Approx(model.score_rows(encoded.rows, Workers(1))[201]).epsilon(1e-5));
+        doctest::Approx(model.score_rows(encoded.rows, Workers(1)).scores[201]).epsilon(1e-5));
 }
 
 TEST_CASE("relevance: encoded rows are used again until anything changes") {

@@ -81,7 +81,8 @@ Report small_report() {
       "{\"step\":2,\"loss\":0.6,\"norm\":1.25,\"rate\":1}\n"
       "{\"step\":2,\"dev\":{\"auc\":0.75,\"spearman\":null},\"best\":true}\n"
       "{\"step\":3,\"loss\":0.5,\"norm\":1,\"rate\":1}\n"
-      "{\"step\":4,\"dev\":{\"auc\":0.875,\"spearman\":0.5},\"best\":true}\n"
+      "{\"step\":4,\"dev\":{\"auc\":0.875,\"spearman\":0.5},\"model\":{\"product_expansion\":12.5},\"best\":"
+      "true}\n"
       "{\"step\":6,\"dev\":{\"auc\":0.5,\"spearman\":0.25},\"best\":false}\n";
   return report;
 }
@@ -199,6 +200,15 @@ TEST_CASE("report: an explanation shows its sum, largest part first, with the nu
         page, "<span class=\"term brought\">sofa</span><span class=\"faint\"> from “couch” in the product"));
     CHECK(holds(page, "<span class=\"term other\">(product)</span>"));
   }
+  SUBCASE("how many words the bags hold") {
+    CHECK(!holds(page, "words of the"));
+    e.query_bag = {.terms = 3};
+    e.product_bag = {.terms = 7, .expansion = 1234};
+    const std::string page = explanation_page(e);
+    check_sound(page);
+    CHECK(holds(page, "<dt>words of the query</dt><dd>3</dd>"));
+    CHECK(holds(page, "<dt>words of the product + brought in</dt><dd>7 + 1\u202F234</dd>"));
+  }
   SUBCASE("a grade is shown") {
     e.grade = 7.0 / 3;
     CHECK(holds(explanation_page(e), "<dt>judged</dt><dd>2.333</dd>"));
@@ -255,9 +265,10 @@ TEST_CASE("report: sections, curves and the kept model") {
         "evaluation after step 4,", "<pre>[trainer]\nepochs = 3\n</pre>", "Where the model is right"})
     CHECK_MESSAGE(holds(page, part), part);
   CHECK(!holds(page, "Where it is wrong"));
-  CHECK(count(page, "<svg") == 5);            // auc, spearman, loss, norm, rate
-  CHECK(count(page, "class=\"best\"") == 2);  // at step 4, in auc and spearman
-  CHECK(count(page, "class=\"value\"") == 2);
+  CHECK(count(page, "<svg") == 6);            // auc, spearman, the words, loss, norm, rate
+  CHECK(count(page, "class=\"best\"") == 3);  // at step 4, in auc, spearman and the words
+  CHECK(count(page, "class=\"value\"") == 3);
+  CHECK(holds(page, "<b>product_expansion</b> Brought into a product’s bag."));
 }
 
 TEST_CASE("report: curves at the edge") {
@@ -309,12 +320,15 @@ TEST_CASE("progress: lines on what is no terminal") {
     progress.message("resumed at step 10");
     progress.step(record(11, 20));
     progress.step(record(12, 20, kNan));
-    progress.evaluated(12, {{"auc", 0.75}, {"spearman", kNan}}, true);
+    progress.evaluated(12, {{{"auc", 0.75}, {"spearman", kNan}}, {{"query_terms", 7.25}}, "no word; a.key"},
+                       true);
     progress.step(record(20, 20));
   });
   CHECK(text.starts_with("resumed at step 10\nstep 11/20  55 %  loss 0.5\nstep 12/20  60 %  loss 0.5  "));
   CHECK(holds(text, " rows/s  "));
-  CHECK(holds(text, " s left\nstep 12  auc 0.7500  spearman undefined  best\nstep 20/20  100 %  loss 0.5  "));
+  CHECK(holds(text,
+              " s left\nstep 12  auc 0.7500  spearman undefined  query_terms 7.25  best  collapsed: no word; "
+              "a.key\nstep 20/20  100 %  loss 0.5  "));
   CHECK(text.ends_with(" rows/s\n"));
   CHECK(!holds(text, "\x1b"));
   CHECK(!holds(text, "\r"));
@@ -335,7 +349,7 @@ TEST_CASE("progress: quiet") {
     Progress progress(true, 1, out, 0);
     progress.message("a");
     progress.step(record(1, 1));
-    progress.evaluated(1, {{"auc", 1}}, true);
+    progress.evaluated(1, {{{"auc", 1}}}, true);
   };
   CHECK(written(use) == "");
   CHECK(on_terminal(80, [&](std::FILE* out) {

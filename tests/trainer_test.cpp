@@ -77,9 +77,9 @@ struct Run {
   bool evaluates = true;
   std::string identity = "toy";
   std::function<void(Objective&, Tape&, int64_t step, int shard)> spoil = {};
-  std::function<Metrics(int64_t evaluation)> score = {};  // instead of the real metrics
+  std::function<Findings(int64_t evaluation)> score = {};  // instead of the real metrics
   std::function<void(const StepRecord&)> on_step = {};
-  std::function<void(int64_t, const Metrics&, bool)> on_evaluate = {};
+  std::function<void(int64_t, const Findings&, bool)> on_evaluate = {};
   int64_t stop_after = -1;  // as a signal does
   bool resume = false;
 
@@ -100,13 +100,13 @@ struct Run {
       return objective;
     };
     if (evaluates)
-      training.evaluate = [&]() -> Metrics {
+      training.evaluate = [&]() -> Findings {
         if (score) return score(evaluation++);
         std::vector<int64_t> all(kRows);
         for (int64_t i = 0; i < kRows; ++i) all[static_cast<size_t>(i)] = i;
         Tape tape(cpu(), Mode::score);
         const auto loss = static_cast<double>(toy.loss(tape, all, 0).value().data[0]);
-        return {{"logloss", loss}, {"quality", -loss}};
+        return {{{"logloss", loss}, {"quality", -loss}}};
       };
     training.save = [&](const std::filesystem::path& path) {
       write_tensor_file(path, toy.parameters.arrays(), {{"format", "toy"}});
@@ -376,9 +376,9 @@ TEST_CASE("trainer: a checkpoint of another run, or a damaged one, is refused") 
   write_state("steelyard-state-0");
   check_fails(
       Fault::input, [&] { rest(folder); }, "not a training state of this version");
-  write_state("steelyard-state-1");
+  write_state("steelyard-state-2");
   check_fails(
-      Fault::input, [&] { rest(folder); }, "trainer/position", "6 numbers");
+      Fault::input, [&] { rest(folder); }, "trainer/position", "7 numbers");
 
   write_file(folder / "state.safetensors", state);
   write_file(folder / "metrics.jsonl", "{}\n");
@@ -479,11 +479,11 @@ Chosen choose(std::vector<double> values, Run run, const std::string& metric = "
   Chosen chosen;
   run.trainer.evaluate_every = 2;
   run.trainer.criterion = metric;
-  run.score = [values, metric](int64_t i) -> Metrics {
-    return {{metric, values.at(static_cast<size_t>(i))}};
+  run.score = [values, metric](int64_t i) -> Findings {
+    return {{{metric, values.at(static_cast<size_t>(i))}}};
   };
   run.on_step = [&](const StepRecord& record) { chosen.rates.push_back(record.rate); };
-  run.on_evaluate = [&](int64_t step, const Metrics&, bool best) {
+  run.on_evaluate = [&](int64_t step, const Findings&, bool best) {
     chosen.evaluated.push_back(step);
     chosen.best.push_back(best);
   };
@@ -541,7 +541,7 @@ TEST_CASE("trainer: patience ends a run, a plateau drops the rate") {
 TEST_CASE("trainer: when it evaluates, and which model it keeps if it never does") {
   Run run;
   std::vector<int64_t> evaluated;
-  run.on_evaluate = [&](int64_t step, const Metrics&, bool) { evaluated.push_back(step); };
+  run.on_evaluate = [&](int64_t step, const Findings&, bool) { evaluated.push_back(step); };
   run.trainer.evaluate_every = 0;
   undisturbed(run);
   CHECK(evaluated == std::vector<int64_t>{4, 8, 12});
@@ -566,14 +566,65 @@ TEST_CASE("trainer: when it evaluates, and which model it keeps if it never does
   CHECK(std::filesystem::exists(untrained / "model.safetensors"));
 }
 
+TEST_CASE("trainer: a collapsed model is never saved, and ends a run in which it stays") {
+  // A run with an evaluation after every second of 12 steps; which of them find a collapse, and a better value.
+  const auto run_of = [](const std::string& collapsed) {
+    Run run;
+    run.trainer.evaluate_every = 2;
+    run.trainer.collapse = 3;
+    run.score = [collapsed](int64_t i) -> Findings {
+      const bool bad = collapsed.at(static_cast<size_t>(i)) == 'x';
+      return {{{"logloss", 1 / static_cast<double>(i + 1)}}, {}, bad ? "no word is left; some.key" : ""};
+    };
+    return run;
+  };
+  const auto collapses = [](const Run& run, const TempDir& folder, auto... parts) {
+    check_fails(
+        Fault::diverged, [&] { run(folder); }, "collapsed", "no word is left; some.key",
+        std::string(parts)...);
+  };
+  const TempDir apart, late, early, never, off;
+  CHECK(run_of(".xx.xx")(apart).best_step == 8);
+  collapses(run_of("..xxx."), late, "at step 10", "(3 evaluations in a row)", "the model of step 4 stands");
+  CHECK(read_file(late / "model.safetensors") == undisturbed([&] {
+                                                   Run run = run_of("..xxxx");
+                                                   run.trainer.patience = 1;  // ends before the alarm
+                                                   return run;
+                                                 }())
+                                                     .at("model.safetensors"));
+  Run impatient = run_of("xxxxxx");
+  impatient.trainer.patience = 2;
+  collapses(impatient, early, "at step 4", "(2 evaluations in a row)", "no model was saved");
+  Run short_run = run_of("xxxxxx");
+  short_run.trainer.evaluate_every = 6;
+  collapses(short_run, never, "at step 12", "(2 evaluations in a row)", "no model was saved");
+  for (const TempDir* folder : {&early, &never})
+    CHECK_FALSE(std::filesystem::exists(*folder / "model.safetensors"));
+  Run silent = run_of("xxxxxx");
+  silent.trainer.collapse = 0;
+  CHECK(silent(off).best_step == 12);
+
+  // The evaluations before a stop count.
+  const TempDir stopped;
+  Run first = run_of(".xx...");
+  first.stop_after = 6;
+  check_fails(Fault::interrupted, [&] { first(stopped); });
+  Run rest = run_of("x.....");
+  rest.resume = true;
+  collapses(rest, stopped, "at step 8", "(3 evaluations in a row)", "the model of step 2 stands");
+}
+
 TEST_CASE("trainer: metrics.jsonl is lines of JSON, steps and evaluations") {
   Run run;
-  run.score = [](int64_t i) -> Metrics { return {{"logloss", i == 0 ? NAN : 0.25}}; };
+  run.score = [](int64_t i) -> Findings {
+    return {{{"logloss", i == 0 ? NAN : 0.25}}, i == 2 ? Metrics{{"words", 7.5}} : Metrics{}};
+  };
   const std::string lines = undisturbed(run).at("metrics.jsonl");
   CHECK(std::count(lines.begin(), lines.end(), '\n') == 6 + 3);
   CHECK(lines.starts_with("{\"step\":2,\"loss\":0."));
   CHECK(lines.find("{\"step\":5,\"dev\":{\"logloss\":null},\"best\":true}\n") != std::string::npos);
-  CHECK(lines.ends_with("{\"step\":12,\"dev\":{\"logloss\":0.25},\"best\":false}\n"));
+  CHECK(
+      lines.ends_with("{\"step\":12,\"dev\":{\"logloss\":0.25},\"model\":{\"words\":7.5},\"best\":false}\n"));
 }
 
 // ---- a step
@@ -661,6 +712,7 @@ TEST_CASE("trainer: wrong options are refused by name") {
   refuses([](Run& r) { r.trainer.shards = 65; }, "trainer.shards: 65", "1 … 64");
   refuses([](Run& r) { r.trainer.evaluate_every = -1; }, "trainer.evaluate_every: -1");
   refuses([](Run& r) { r.trainer.patience = -1; }, "trainer.patience: -1");
+  refuses([](Run& r) { r.trainer.collapse = -1; }, "trainer.collapse: -1");
   refuses([](Run& r) { r.trainer.log_every = 0; }, "trainer.log_every: 0");
   refuses([](Run& r) { r.trainer.checkpoint_steps = -1; }, "trainer.checkpoint_steps: -1");
   refuses([](Run& r) { r.trainer.checkpoint_seconds = NAN; }, "trainer.checkpoint_seconds: nan");

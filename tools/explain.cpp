@@ -1,5 +1,6 @@
 #include "tools/explain.h"
 
+#include <algorithm>
 #include <cstdio>
 
 #include "core/file.h"
@@ -26,6 +27,13 @@ Explanation explain(const Relevance& model, std::string_view query_text, std::st
                          static_cast<double>(query[m.query].weight),
                          static_cast<double>(product[m.product].weight), m.contribution,
                          source(query, query_sources, m.query), source(product, product_sources, m.product)});
+  const auto size = [&](const Bag& bag) {
+    const auto kept = [](real weight) { return weight != 0; };
+    const auto word = [&](const Entry& entry) { return entry.id < model.vocabulary().size(); };
+    return BagSize{std::ranges::count_if(bag.weights, kept), std::ranges::count_if(bag.expansion, word)};
+  };
+  e.query_bag = size(query);
+  e.product_bag = size(product);
   e.score = score(query, product);
   e.probability = model.probability(e.score);
   e.tokenizer = model.config().tokenizer;

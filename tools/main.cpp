@@ -2,10 +2,16 @@
 #include <new>
 #include <sstream>
 
+#include <malloc.h>
+
 #include "tools/verbs.h"
 
 int main(int argc, char** argv) {
   using namespace steelyard;
+  // Large blocks go back to the system. Left alone, the C library keeps the more of them the longer training runs, and
+  // what --dry-run says of memory would be too little.
+  constexpr int kLarge = 1 << 20;
+  mallopt(M_MMAP_THRESHOLD, kLarge);
   const auto complain = [](const char* what) { std::fprintf(stderr, "steelyard: %s\n", what); };
   CLI::App app("Steelyard: relevance, user models and prioritised goals for e-commerce search", "steelyard");
   app.require_subcommand(1);

@@ -101,12 +101,15 @@ void Progress::step(const StepRecord& record) {
                     " %", numbers(record)));
 }
 
-void Progress::evaluated(int64_t step, const Metrics& metrics, bool best) {
+void Progress::evaluated(int64_t step, const Findings& found, bool best) {
   if (quiet_) return;
   std::string line = text("step ", step);
-  for (const auto& [name, value] : metrics)
+  for (const auto& [name, value] : found.metrics)
     line += "  " + colored(kFaint, name) + " " + (std::isfinite(value) ? fixed(value, 4) : "undefined");
+  for (const auto& [name, value] : found.figures)
+    line += "  " + colored(kFaint, name) + " " + significant(value);
   if (best) line += "  " + colored(kGreen, "best");
+  if (!found.collapsed.empty()) line += "  collapsed: " + found.collapsed;
   print_line(line);
 }
 

@@ -26,7 +26,7 @@ class Progress {
   Progress& operator=(const Progress&) = delete;
 
   void step(const StepRecord& record);
-  void evaluated(int64_t step, const Metrics& metrics, bool best);
+  void evaluated(int64_t step, const Findings& found, bool best);
   void message(std::string_view text);  // one line
 
  private:

@@ -226,11 +226,17 @@ double percent(double part, double whole) {
 
 std::string facts(const Explanation& e) {
   std::string out = "<dl class=\"facts\">";
-  const auto fact = [&](const char* name, const std::string& value) {
+  const auto fact = [&](const std::string& name, const std::string& value) {
     out += text("<div><dt>", name, "</dt><dd>", value, "</dd></div>");
   };
   fact("score", fixed(e.score, 4));
   fact("probability", std::isfinite(e.probability) ? fixed(100 * e.probability, 1) + " %" : "—");
+  for (const auto& [side, bag] : {std::pair{"query", e.query_bag}, {"product", e.product_bag}}) {
+    if (bag.terms + bag.expansion == 0) continue;  // dense vectors have none
+    const bool expands = bag.expansion > 0;
+    fact(text("words of the ", side, expands ? " + brought in" : ""),
+         counted(bag.terms) + (expands ? " + " + counted(bag.expansion) : ""));
+  }
   if (e.grade) fact("judged", formatted(*e.grade, std::chars_format::general, 4));
   return out + "</dl>\n";
 }
@@ -348,12 +354,14 @@ struct Curves {
     add(loss, line, "loss", step);
     add(norm, line, "norm", step);
     add(rate, line, "rate", step);
-    if (!line.contains("dev") || !line["dev"].is_object()) return;
-    for (const auto& [name, value] : line["dev"].items()) {
-      auto curve = std::find_if(dev.begin(), dev.end(),
-                                [&name = name](const auto& known) { return known.first == name; });
-      if (curve == dev.end()) curve = dev.insert(dev.end(), {name, {}});
-      add(curve->second, line["dev"], name, step);
+    for (const char* found : {"dev", "model"}) {
+      if (!line.contains(found) || !line[found].is_object()) continue;
+      for (const auto& [name, value] : line[found].items()) {
+        auto curve = std::find_if(dev.begin(), dev.end(),
+                                  [&name = name](const auto& known) { return known.first == name; });
+        if (curve == dev.end()) curve = dev.insert(dev.end(), {name, {}});
+        add(curve->second, line[found], name, step);
+      }
     }
     if (line.contains("best") && line["best"] == true) best = step;
   }
@@ -523,7 +531,7 @@ struct AboutMetric {
   const char *about, *unit;
 };
 
-// Of the metrics of data/metrics.h. A task's name may stand before it: income.auc.
+// Of the metrics of data/metrics.h, where a task's name may stand before it (income.auc), and of the bags' figures.
 AboutMetric about_metric(std::string_view name) {
   constexpr AboutMetric kAbout[] = {
       {"auc", "A relevant row scores above another one.", "probability"},
@@ -538,6 +546,12 @@ AboutMetric about_metric(std::string_view name) {
       {"ndcg10", "Discounted gain of the first ten.", "share of the ideal order’s"},
       {"ndcg10_all", "Discounted gain of the first ten of all items.", "share of the ideal order’s"},
       {"hr10", "The item is among the first ten.", "share of rows"},
+      {"query_terms", "Of its text in a query’s bag.", "mean terms"},
+      {"query_expansion", "Brought into a query’s bag.", "mean words"},
+      {"query_dead", "Brought in by no query.", "words"},
+      {"product_terms", "Of its text in a product’s bag.", "mean terms"},
+      {"product_expansion", "Brought into a product’s bag.", "mean words"},
+      {"product_dead", "Brought in by no product.", "words"},
   };
   const std::string_view last = name.substr(name.rfind('.') + 1);
   for (const AboutMetric& metric : kAbout)

@@ -21,10 +21,16 @@ struct MatchLine {
   std::string query_source = {}, product_source = {};  // the text's word behind one that it does not hold
 };
 
+// How many words a bag holds: those of its text, and those that were brought in. Priors are no words.
+struct BagSize {
+  int64_t terms = 0, expansion = 0;
+};
+
 struct Explanation {
   std::string query, product;
   double score = 0, probability = 0;
-  std::optional<double> grade = {};        // what people said, if known
+  std::optional<double> grade = {};  // what people said, if known
+  BagSize query_bag = {}, product_bag = {};
   std::vector<MatchLine> matches = {};     // in the order in which the score adds them
   TokenizerConfig tokenizer = {};          // how the texts were read; decides which of their words are marked
   const Dictionary* dictionary = nullptr;  // of the model, and must live as long

@@ -2,6 +2,7 @@
 #include <atomic>
 #include <cmath>
 #include <csignal>
+#include <fstream>
 #include <optional>
 
 #include <fcntl.h>
@@ -20,6 +21,8 @@
 namespace steelyard {
 
 namespace {
+
+constexpr int64_t kRehearsed = 16;  // steps: enough to have seen long texts
 
 std::atomic<bool> stop_wanted{false};
 static_assert(std::atomic<bool>::is_always_lock_free);
@@ -186,20 +189,45 @@ class RunFolder {
   bool remove_ = false;
 };
 
-// What would be trained, without training or writing anything.
-void dry_run(RunConfig& config, const TrainOptions& options) {
-  Progress progress(options.quiet);
-  const Relevance model = untrained(
-      config, options, [&](const std::string& message) { progress.message(message); }, nullptr);
+// A folder for the length of a scope.
+struct ScratchFolder {
+  ScratchFolder() : path((std::filesystem::temp_directory_path() / "steelyard-XXXXXX").string()) {
+    if (!mkdtemp(path.data()))
+      fail(Fault::resources, path, ": cannot be made; expected room for temporary files");
+  }
+  ~ScratchFolder() {
+    std::error_code ignored;
+    std::filesystem::remove_all(path, ignored);
+  }
+  ScratchFolder(const ScratchFolder&) = delete;
+  std::string path;
+};
+
+// The most memory that this program has had so far, in MiB. Not getrusage: its figure begins with the program that
+// started this one.
+int64_t peak_memory() {
+  std::ifstream status("/proc/self/status");
+  for (std::string line; std::getline(status, line);)
+    if (line.starts_with("VmHWM:")) return std::stoll(line.substr(6)) >> 10;
+  fail(Fault::resources, "/proc/self/status: no VmHWM; expected Linux");
+}
+
+// What would be trained. A rehearsal, whose folder goes away, finds what is wrong and what memory a run takes.
+void dry_run(const RunConfig& config, TrainOptions options) {
+  const ScratchFolder folder;
+  options.rehearsal = options.quiet = true;
+  options.resume = false;
+  train_run(config, folder.path, options);
+  const int64_t memory = peak_memory();
+  const Relevance model = Relevance::open(folder.path);
   const Vocabulary& vocabulary = model.vocabulary();
   Output out;
   out << text("terms       ", vocabulary.entries(), " of their own, ",
               vocabulary.size() - vocabulary.entries(), " buckets\n");
   for (const Parameter& p : model.parameters().all())
     out << text("parameter   ", p.path, " ", p.shape, p.table ? ", a table" : "", "\n");
-  constexpr int64_t kCopies = 4;  // values, two moments, the gradient of a batch at most
-  out << text("memory      ", kCopies * model.parameters().size() * static_cast<int64_t>(sizeof(real)) >> 20,
-              " MiB at most for parameters and their state\n");
+  out << text("memory      ", memory,
+              " MiB at the peak of a rehearsal: the first steps, an evaluation, a report\n");
 
   const auto rows_in = [&](const std::string& file) {
     int64_t count = 0;
@@ -285,6 +313,11 @@ Outcome train_run(const RunConfig& wanted, const std::filesystem::path& folder, 
                               key_part(MappedFile(Relevance::file_of(options.older)).text()));
   }
   const int64_t steps = config.trainer.epochs * plan.steps_per_epoch();
+  if (options.rehearsal) {
+    training.steps_per_epoch = std::min(training.steps_per_epoch, kRehearsed);
+    config.trainer.epochs = std::min<int64_t>(config.trainer.epochs, 1);
+    config.trainer.evaluate_every = config.trainer.collapse = 0;
+  }
   training.objective = [&](Tape& tape, int64_t step, int shard) {
     std::vector<int64_t>& of_shard = rows[static_cast<size_t>(shard)];
     plan.rows_of(step, shard, of_shard);
@@ -293,17 +326,19 @@ Outcome train_run(const RunConfig& wanted, const std::filesystem::path& folder, 
   if (dev_cache)
     training.evaluate = [&] {
       const PairRows dev(*dev_cache);
-      return model.metrics(model.score_rows(dev, workers), dev.grades, dev.groups);
+      const ScoredRows rows = model.score_rows(dev, workers);
+      return Findings{model.metrics(rows.scores, dev.grades, dev.groups), Relevance::figures(rows),
+                      model.collapse(rows)};
     };
   training.save = [&](const std::filesystem::path& path) { model.save(path, {{"training", training_json}}); };
 
   Trainer trainer(model.parameters(), training, config.trainer, config.optimizer, config.schedule, workers,
                   folder);
   trainer.on_step = [&](const StepRecord& record) { progress.step(record); };
-  trainer.on_evaluate = [&](int64_t step, const Metrics& metrics, bool best) {
-    progress.evaluated(step, metrics, best);
+  trainer.on_evaluate = [&](int64_t step, const Findings& found, bool best) {
+    progress.evaluated(step, found, best);
   };
-  trainer.stop = &stop_wanted;
+  if (!options.rehearsal) trainer.stop = &stop_wanted;
   if (options.update) {
     const auto state = options.older / "state.safetensors";
     if (std::filesystem::exists(state))
@@ -358,9 +393,9 @@ struct RunOptions : TrainOptions {
       text << steelyard::dump_config(run_config);
       return text.flush();
     }
+    catch_signals();
     if (dry_run) return steelyard::dry_run(run_config, *this);
     if (out.empty()) fail(Fault::usage, "--out: missing; expected a folder for the run");
-    catch_signals();
     train_run(run_config, out, *this);
   }
 };

@@ -43,6 +43,7 @@ std::string json_text(std::string_view s);  // quoted and escaped
 // `train`, also used by `demo`, and `update`. The run folder must be new or empty, unless it is resumed.
 struct TrainOptions {
   bool resume = false, quiet = false;
+  bool rehearsal = false;  // everything once, and only the first steps
   std::filesystem::path older = {};  // a model to go on from; empty: none
   bool update = false;  // it stays what it is, only its words grow, and its optimiser goes on too
 };
