@@ -51,12 +51,12 @@ Var bag_of(Tape& tape, const Parameter& table, const RowIndex& index, const Segm
   const Ids owner = tape.mode() == Mode::train ? owners(tape, segments, positions) : Ids{};
   const Var weight = weights ? *weights : Var{};
   const auto backward = [&tape, &table, index, owner, w, weight](Tensor dy) {
-    const Tensor values = tape.sink().add_rows(table, index.rows);
+    const Tensor values = table.fixed ? Tensor{} : tape.sink().add_rows(table, index.rows);
     tape.backend().bag_grad(table.value(), index, w, owner, dy, values,
                             weight.tape ? weight.grad() : Tensor{});
   };
   const std::span<const Var> inputs(&weight, weights ? 1 : 0);
-  return tape.record("bag", y, inputs, backward, true);
+  return tape.record("bag", y, inputs, backward, !table.fixed);
 }
 
 }  // namespace
@@ -68,7 +68,7 @@ Var rows(Tape& tape, const Parameter& table, const RowIndex& index) {
   const auto backward = [&tape, &table, index](Tensor dy) {
     tape.backend().sum_groups(dy, index, tape.sink().add_rows(table, index.rows));
   };
-  return tape.record("rows", y, {}, backward, true);
+  return tape.record("rows", y, {}, backward, !table.fixed);
 }
 
 Var bag(Tape& tape, const Parameter& table, const RowIndex& index, const Segments& segments) {

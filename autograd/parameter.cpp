@@ -77,6 +77,7 @@ Parameter& Parameters::add(const std::string& path, Shape shape, Init init, bool
   p.path = path;
   p.shape = shape;
   p.table = table;
+  p.fixed = options.fixed;
   p.index = static_cast<int64_t>(all_.size()) - 1;
   p.buffer = Buffer(*backend_, shape);
   p.init_ = std::move(init);

@@ -35,6 +35,7 @@ struct Parameter {
   std::string path;
   Shape shape;
   bool table = false;
+  bool fixed = false;  // no part of training: it gets no gradient and the optimiser has no state for it
   int64_t index = 0;         // position in the store
   int64_t dense_offset = 0;  // where its gradient begins in the dense block (tables have none)
   Buffer buffer;
@@ -55,6 +56,7 @@ struct Parameter {
 
 struct TableOptions {
   bool first_touch = false;
+  bool fixed = false;
   Init grown = {};  // of the rows behind those of an older model; empty: as any row
 };
 

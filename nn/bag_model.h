@@ -4,6 +4,7 @@
 #pragma once
 
 #include "autograd/ops.h"
+#include "core/parallel.h"
 #include "nn/bag.h"
 #include "nn/pairs.h"
 
@@ -35,6 +36,8 @@ class BagModel {
   virtual std::vector<int32_t> sources(Tape&, Side, const TextBatch&, Ids /*ids*/) const { return {}; }
 
   // ---- training. `progress` is the share of the steps that are done, 0 … 1.
+  virtual void pretrain(const PairRows&, const Workers&) {
+  }                                                 // what texts teach without labels, if there is a need
   virtual double first_score() const { return 0; }  // of a pair without matches, before the first step
   virtual Scores scores(Tape& tape, const PairBatch& pairs, double progress) const = 0;
   virtual PairOptions pair_options() const { return {}; }

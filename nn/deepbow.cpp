@@ -60,6 +60,9 @@ constexpr int64_t kPriors = 2;         // "(product)", "(query)"
 constexpr int64_t kPriorLengths = 80;  // words of a text: 0 … 78, more
 constexpr int64_t kSample = 256;       // words by which a step estimates the penalty of all
 
+// With latent vectors, training begins where V_c(t) = log(1 + relu(kKinship (cos − kLeastKinship))).
+constexpr real kKinship = 2, kLeastKinship = real(0.2);
+
 }  // namespace
 
 void DeepBowConfig::validate() const {
@@ -104,6 +107,16 @@ DeepBow::Bags DeepBow::make(Parameters::Scope scope, Side side) const {
   }
   if (!bags.encoded) return bags;
   const int64_t width = encoder_->width();
+  if (encoder_->latent()) {
+    require(!bags.weighting, query ? "deepbow.query_encoder" : "deepbow.product_encoder", "true",
+            "false: encoder.kind = latent reads only for bags that expand");
+    bags.output = &scope.add("output", {width, width}, values([width](int64_t i) {
+                               return i / width == i % width ? static_cast<double>(kKinship) : 0;
+                             }));
+    bags.bias =
+        &scope.table("bias", {encoder_->table().shape.rows(), 1}, constant(-kKinship * kLeastKinship));
+    return bags;
+  }
   if (bags.weighting) {
     bags.attention = &scope.add("attention", {width, width}, constant(0));
     return bags;
@@ -170,7 +183,7 @@ Var DeepBow::own(Tape& tape, const Reading& of) const {
   const auto place = [&] { return gather(tape.leaf(*bags.place), texts.places); };
   if (bags.weighting) {
     if (bags.place) logits = logits + place();
-    if (bags.encoded) {
+    if (bags.attention) {
       const Var text = matmul(of.encoded.text, tape.leaf(*bags.attention));
       const Var attention =
           dot_rows(gather(text, texts.term_texts), gather(of.encoded.words, texts.term_words));
@@ -179,7 +192,7 @@ Var DeepBow::own(Tape& tape, const Reading& of) const {
     }
     return softmax(logits, texts.texts);
   }
-  if (bags.encoded)
+  if (bags.context)
     logits = logits + gather(matmul(of.encoded.words, tape.leaf(*bags.context)), texts.term_words);
   Var weights = softplus(logits);
   if (bags.place) weights = weights * exp(place());
@@ -261,6 +274,9 @@ std::vector<int32_t> DeepBow::sources(Tape& tape, Side side, const TextBatch& te
       };
       if (logit(w) > logit(sources[c])) sources[c] = static_cast<int32_t>(w);
     }
+  if (encoder_->latent())  // it reads terms
+    for (int32_t& source : sources)
+      if (source >= 0) source = texts.term_words[at(source)];
   return sources;
 }
 

@@ -75,6 +75,9 @@ class DeepBow final : public BagModel {
   std::string_view name(int32_t id) const override;
   std::vector<int32_t> sources(Tape& tape, Side side, const TextBatch& texts, Ids ids) const override;
 
+  void pretrain(const PairRows& pairs, const Workers& workers) override {
+    if (encoder_) encoder_->pretrain(pairs, workers);
+  }
   Scores scores(Tape& tape, const PairBatch& pairs, double progress) const override;
   PairOptions pair_options() const override;
   double first_score() const override;

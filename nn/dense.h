@@ -17,6 +17,7 @@ class Dense final : public BagModel {
   void read(Side, const Bag& bag, TextColumns& out) const override { encoder_.read(bag, out); }
   Weights weigh(Tape& tape, Side side, const TextBatch& texts) const override;
   int32_t expansion_id(Side, int64_t column) const override { return first_ + static_cast<int32_t>(column); }
+  void pretrain(const PairRows& pairs, const Workers& workers) override { encoder_.pretrain(pairs, workers); }
   Scores scores(Tape& tape, const PairBatch& pairs, double progress) const override;
 
  private:

@@ -5,6 +5,7 @@
 
 #include "core/random.h"
 #include "data/utf8.h"
+#include "nn/latent.h"
 
 namespace steelyard {
 
@@ -18,9 +19,8 @@ int32_t character_row(int32_t code, bool begins_word) {
   return static_cast<int32_t>(mix64(static_cast<uint64_t>(code) * 2 + begins_word + 1) % kCharacters);
 }
 
-bool is_word(std::string_view surface) {
-  return surface.front() != '*' && surface.front() != '+' && surface.find(' ') == surface.npos;
-}
+bool is_run(std::string_view surface) { return surface.front() == '*' || surface.front() == '+'; }
+bool is_word(std::string_view surface) { return !is_run(surface) && surface.find(' ') == surface.npos; }
 
 // 1 / rows of each segment, for means; 0 for none.
 Var inverse_lengths(Tape& tape, const Segments& segments) {
@@ -39,6 +39,7 @@ Var segment_mean(Var x, const Segments& segments) {
 }  // namespace
 
 void EncoderConfig::validate() const {
+  require(kind == "transformer" || kind == "latent", "encoder.kind", kind, "transformer or latent");
   require(heads >= 1 && heads <= 64, "encoder.heads", heads, "1 … 64");
   require(width >= 1 && width <= 4096 && width % heads == 0, "encoder.width", width,
           "a multiple of heads, up to 4096");
@@ -56,13 +57,21 @@ void EncoderConfig::validate() const {
 
 Encoder::Encoder(Parameters::Scope at, const EncoderConfig& config, const Vocabulary& vocabulary)
     : config_(config), vocabulary_(vocabulary), rows_(static_cast<size_t>(vocabulary.size()), -1) {
+  const int32_t shared = latent() ? 1 : kSharedRows;
   for (int32_t id = vocabulary.buckets(); id < vocabulary.size() && words() < config.words; ++id)
-    if (is_word(vocabulary.surface(id))) {
-      rows_[static_cast<size_t>(id)] = kSharedRows + words();
+    if (latent() ? !is_run(vocabulary.surface(id)) : is_word(vocabulary.surface(id))) {
+      rows_[static_cast<size_t>(id)] = shared + words();
       ids_.push_back(id);
     }
   all_rows_.resize(ids_.size());
-  std::iota(all_rows_.begin(), all_rows_.end(), kSharedRows);
+  std::iota(all_rows_.begin(), all_rows_.end(), shared);
+  if (latent()) {
+    idf_.push_back(0);  // of the terms without a vector
+    for (int32_t id : ids_) idf_.push_back(static_cast<real>(vocabulary.idf(id)));
+    words_ =
+        &(at / "terms").table("embedding", {shared + words(), config.width}, constant(0), {.fixed = true});
+    return;
+  }
   const int64_t width = config.width;
   const Init small = normal(real(0.1));
   if (config.character_layers > 0) {
@@ -81,7 +90,19 @@ Encoder::Encoder(Parameters::Scope at, const EncoderConfig& config, const Vocabu
   sides_[1] = &at.add("product", {width}, constant(0));
 }
 
+void Encoder::pretrain(const PairRows& pairs, const Workers& workers) {
+  if (!latent() || std::ranges::any_of(words_->buffer.host(), [](real x) { return x != 0; })) return;
+  std::ranges::copy(latent_vectors(pairs, {rows_, idf_}, width(), workers), words_->buffer.host().begin());
+}
+
 void Encoder::read(const Bag& bag, TextColumns& out) const {
+  if (latent()) {
+    for (const Term& term : bag.terms.all()) {
+      out.words.add(std::max(0, row(term.id)));
+      out.term_words.add(term.word);
+    }
+    return;
+  }
   const Tokens& words = bag.tokens;
   const auto count = std::min<int64_t>(words.size(), config_.max_words);
   for (const Term& term : bag.terms.all())
@@ -102,12 +123,20 @@ void Encoder::read(const Bag& bag, TextColumns& out) const {
 }
 
 Encoded Encoder::operator()(Tape& tape, Side side, const TextBatch& texts) const {
+  Encoded out;
+  if (latent()) {
+    const std::span<real> idf = tape.array<real>(std::ssize(texts.words));
+    for (size_t i = 0; i < idf.size(); ++i) idf[i] = idf_[static_cast<size_t>(texts.words[i])];
+    const Var vectors = rows(tape, *words_, {tape.upload(texts.words), {}, {}, {}});
+    out.word_shares = scale_rows(vectors, tape.constant({std::ssize(idf)}, idf));
+    out.text = unit_rows(segment_sum(out.word_shares, texts.text_words));
+    return out;
+  }
   const auto rate = static_cast<real>(config_.dropout);
   const auto embed = [&](const Parameter& table, Ids ids, const Parameter& places, Ids positions) {
     const Var x = rows(tape, table, tape.index(ids)) + gather(tape.leaf(places), positions);
     return add_row(x, tape.leaf(*sides_[side == Side::query ? 0 : 1]));
   };
-  Encoded out;
   if (over_characters_) {
     const Var x = embed(*characters_, texts.characters, *character_places_, texts.character_positions);
     const Var characters = (*over_characters_)(dropout(x, rate), texts.text_characters);

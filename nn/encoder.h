@@ -5,17 +5,24 @@
 //   H_w = Transformer_w(E_w[word] + P_w[position] + side + mean of the word's H_c)      [words, D]
 //   h_c = mean of a text's H_c,  h_w = H_w                               without words: h_w is that mean;
 //                                                                        without characters: h_c = mean of H_w
+//
+// All of that is learned from labelled pairs, which must be many. The other kind knows from the texts alone which terms
+// are akin (nn/latent.h), and reads a text as a bag of its words and phrases; there is no h_w:
+//
+//   h_c = Σ_t idf_t E_t, of length one                                   E is not trained
 #pragma once
 
 #include <optional>
 
+#include "core/parallel.h"
 #include "nn/bag.h"
-#include "nn/texts.h"
+#include "nn/pairs.h"
 #include "nn/transformer.h"
 
 namespace steelyard {
 
 struct EncoderConfig {
+  std::string kind = "transformer";
   int width = 64;
   int heads = 4;
   int character_layers = 1;
@@ -27,11 +34,15 @@ struct EncoderConfig {
 
   template <class F>
   void fields(F&& f) {
+    f("kind", kind,
+      "transformer: over characters and words; latent: a bag of terms whose kinship texts tell");
     f("width", width, "numbers per character and word; a multiple of heads");
     f("heads", heads, "heads of attention");
     f("character_layers", character_layers, "Transformer layers over characters; 0: no characters");
     f("word_layers", word_layers, "Transformer layers over words; 0: no words");
-    f("words", words, "most frequent words with a vector of their own; others share some by hash");
+    f("words", words,
+      "most frequent words (latent: words and phrases) with a vector of their own; others share some by "
+      "hash");
     f("max_words", max_words, "words that are read of a text");
     f("max_characters", max_characters, "characters that are read of a text");
     f("dropout", dropout, "rate in training");
@@ -41,13 +52,17 @@ struct EncoderConfig {
 
 struct Encoded {
   Var text;         // [n, D]  h_c
-  Var words;        // [w, D]  h_w
-  Var word_shares;  // [w, D]  what each word adds to h_c: they sum to it
+  Var words;        // [w, D]  h_w; latent: none
+  Var word_shares;  // [w, D]  what each word adds to h_c: they sum to it, or to what has its direction
 };
 
 class Encoder {
  public:
   Encoder(Parameters::Scope at, const EncoderConfig& config, const Vocabulary& vocabulary);
+
+  bool latent() const { return config_.kind == "latent"; }
+  // latent: the vectors of the terms, unless they are there.
+  void pretrain(const PairRows& pairs, const Workers& workers);
 
   // Appends the words and characters of a text to `out`, which ends at max_words and max_characters.
   void read(const Bag& bag, TextColumns& out) const;
@@ -68,7 +83,9 @@ class Encoder {
   const Vocabulary& vocabulary_;
   std::vector<int32_t> ids_, all_rows_;  // by word
   std::vector<int32_t> rows_;            // by id
-  const Parameter *characters_ = nullptr, *words_ = nullptr;
+  std::vector<real> idf_;                // latent: by row
+  const Parameter* characters_ = nullptr;
+  Parameter* words_ = nullptr;
   const Parameter *character_places_ = nullptr, *word_places_ = nullptr;
   const Parameter* sides_[2];
   std::optional<Transformer> over_characters_, over_words_;

@@ -288,6 +288,10 @@ RowCache Relevance::encode_rows(const std::string& table, const std::string& bad
   });
 }
 
+void Relevance::pretrain(const PairRows& pairs, const Workers& workers) {
+  parts_->model->pretrain(pairs, workers);
+}
+
 Objective Relevance::objective(Tape& tape, const PairRows& pairs, std::span<const int64_t> rows,
                                double progress) const {
   const PairBatch batch = gather_pairs(tape, pairs, rows, parts_->model->pair_options());

@@ -89,7 +89,7 @@ class Relevance {
   // config.tokenizer.dictionary names, if it names one.
   Relevance(RelevanceConfig config, Vocabulary vocabulary, uint64_t seed,
             std::optional<Dictionary> dictionary = {}, const Relevance* older = nullptr);
-  static Relevance open(const std::filesystem::path& path);  // a model file or a run folder
+  static Relevance open(const std::filesystem::path& path);                 // a model file or a run folder
   static std::filesystem::path file_of(const std::filesystem::path& path);  // the model file of either
   Relevance(Relevance&&) noexcept;
   ~Relevance();
@@ -117,6 +117,8 @@ class Relevance {
                        const std::filesystem::path& path,
                        const std::function<void(const std::string&)>& say = {},
                        const std::atomic<bool>* stop = nullptr) const;
+  // Before the first step of a model that is new: what the texts teach without labels (nn/latent.h).
+  void pretrain(const PairRows& pairs, const Workers& workers);
   // Mean binary cross-entropy of σ(a·s + b) against the graded label, and what the model adds to it. `progress` is
   // the share of the steps that are done.
   Objective objective(Tape& tape, const PairRows& pairs, std::span<const int64_t> rows,

@@ -2,6 +2,8 @@
 
 #include <algorithm>
 
+#include "autograd/ops.h"
+
 namespace steelyard {
 
 namespace {
@@ -15,6 +17,11 @@ int64_t total(const Ragged<int32_t>& lists, std::span<const int64_t> texts) {
 }
 
 }  // namespace
+
+Var unit_rows(Var x) {
+  constexpr real kTiny = real(1e-12);
+  return scale_rows(x, exp(affine(log(affine(dot_rows(x, x), 1, kTiny)), real(-0.5))));
+}
 
 TextRows::TextRows(TextColumns& columns) {
   for (size_t i = 0; i < kTextLists.size(); ++i) *all()[i] = columns.all()[i]->ragged();

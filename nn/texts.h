@@ -69,6 +69,8 @@ struct TextBatch {
   Segments word_characters;                 // [w]
 };
 
+Var unit_rows(Var x);  // y[r] = x[r] / ‖x[r]‖; 0 where x[r] is 0      [R,C] → [R,C]
+
 // Texts by their numbers, in this order; `kept`: the terms to keep of each, positions in it; nullptr: all.
 TextBatch gather_texts(Tape& tape, const TextRows& rows, std::span<const int64_t> texts,
                        const Ragged<int32_t>* kept = nullptr);

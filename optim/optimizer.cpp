@@ -58,7 +58,7 @@ Optimizer::Optimizer(Parameters& parameters, const OptimizerConfig& config)
   for (const Parameter& p : parameters.all()) {
     const std::string& rule = p.table ? config.tables : config.dense;
     const auto state = [&](int number) {
-      if (states_of(rule) < number) return Buffer();
+      if (p.fixed || states_of(rule) < number) return Buffer();
       Buffer buffer(parameters.backend(), state_shape(p, rule));
       parameters.backend().zero(buffer.tensor());
       return buffer;
@@ -92,6 +92,7 @@ void Optimizer::step(const Gradients& gradients, double factor, const Workers& w
   const UpdateStep tables =
       rule(config_.tables, factor * (config_.table_rate > 0 ? config_.table_rate : config_.rate));
   for (const Parameter& p : parameters_->all()) {
+    if (p.fixed) continue;
     const auto at = static_cast<size_t>(p.index);
     const Tensor w = p.value(), state1 = state1_[at].tensor(), state2 = state2_[at].tensor();
     if (!p.table) {

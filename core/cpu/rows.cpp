@@ -134,7 +134,7 @@ void CpuBackend::bag_grad(Tensor table, const RowIndex& index, Tensor w, Ids own
   by_width(table.cols(), [&](auto width) {
     const auto dy_of = [&](int64_t j) { return dy.data + owner[at(j)] * width.cols; };
     real* to = dvalues.data;
-    for (size_t i = 0; i < index.rows.size(); ++i, to += width.cols)
+    for (size_t i = 0; !dvalues.empty() && i < index.rows.size(); ++i, to += width.cols)
       for (int32_t k = index.starts[i]; k < index.starts[i + 1]; ++k) {
         const int32_t j = index.order[at(k)];
         if (owner[at(j)] >= 0) width.add_scaled(w.empty() ? 1 : w.data[j], dy_of(j), to);

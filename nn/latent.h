@@ -1,0 +1,23 @@
+// What texts teach without labels: terms that stand in the same texts, or in a query and its products, are akin.
+// Latent semantic analysis (Deerwester et al. 1990) of the matrix A with a row for each pair, the sum of the tf-idf of
+// its two texts, each of length one. The vectors of terms are an orthonormal basis X of the space of A's greatest right
+// singular vectors, found by subspace iteration, X ← orthonormal(AᵀA X), and then taken to length one. Only their
+// cosines mean anything, and those are the same in any basis: no singular value is computed.
+#pragma once
+
+#include "core/parallel.h"
+#include "nn/pairs.h"
+
+namespace steelyard {
+
+// The terms that take part: their rows by id, −1 for the others, and the weight of each row (its idf).
+struct LatentTerms {
+  Ids rows;
+  std::span<const real> weights;
+};
+
+// [weights, width]; rows of terms that no text holds are 0. The same bits for any number of threads.
+std::vector<real> latent_vectors(const PairRows& pairs, const LatentTerms& terms, int64_t width,
+                                 const Workers& workers);
+
+}  // namespace steelyard
