@@ -299,8 +299,7 @@ void models(const fs::path& folder) {
   const Workers workers(2);
   OptimizerConfig optimizer;
   optimizer.rate = 0.006;
-  optimizer.epsilon =
-      1e-2;  // rounding, which may carry a word over the kink of V_c, must not become a step by its sign
+  optimizer.epsilon = 1e-2;  // rounding, at the kink of V_c above all, must not become a whole step
   for (const auto& [name, changes] : kModels) {
     RelevanceConfig config = market_config();
     config.vocabulary.max_terms = 4000, config.vocabulary.buckets = 1 << 10;

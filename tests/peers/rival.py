@@ -51,15 +51,16 @@ class Lexical:
 
     def batch(self, rows):
         b = SimpleNamespace(labels=self.labels.index_select(0, rows))
-        query, product = (texts.index_select(0, rows) for texts in self.texts.values())
-        b.terms, b.owner, first = self.lists["query/terms"].take(query)
-        b.places = self.lists["query/places"].take(query)[0]
+        b.query, b.product = (texts.index_select(0, rows) for texts in self.texts.values())
+        b.terms, b.owner, first = self.lists["query/terms"].take(b.query)
+        b.places = self.lists["query/places"].take(b.query)[0]
         matches, b.match_owner, _ = self.matches.take(rows)
         b.matches = matches + first.index_select(0, b.match_owner)
-        places = self.lists["product/places"]
-        at = self.product_matches.take(rows)[0] + places.starts.index_select(0, product).index_select(0, b.match_owner)
-        b.match_places = places.values.index_select(0, at)
         b.match_terms = b.terms.index_select(0, b.matches)
+        places = self.lists["product/places"]
+        starts = places.starts.index_select(0, b.product).index_select(0, b.match_owner)
+        b.in_products = self.product_matches.take(rows)[0] + starts
+        b.match_places = places.values.index_select(0, b.in_products)
         b.ids = {"deepbow/query/term": b.terms, "deepbow/product/term": b.match_terms}
         return b
 
@@ -109,83 +110,71 @@ class Take(torch.autograd.Function):
 
 
 class Packed:
-    """Texts end to end, and where they stand when they are padded: in some groups of similar lengths."""
+    """Texts end to end, and where they stand when they are padded: in groups of similar lengths."""
 
-    def __init__(self, values, owner, first, lengths, groups):
-        self.values, self.lengths = values, lengths
-        self.positions = torch.arange(len(values)) - first.index_select(0, owner)
-        base, self.size, self.groups = torch.empty_like(first), 0, []
-        for texts in lengths.argsort().tensor_split(groups):
-            longest = int(lengths[texts[-1]])
+    GROUPS = 16  # 1, 4, 8 and 64 are slower
+
+    def __init__(self, *parts):
+        """Of `parts`, the lists of one side each: (Ragged, which of its lists)."""
+        taken = [ragged.take(texts) for ragged, texts in parts]
+        self.values = torch.cat([values for values, _, _ in taken])
+        self.of_queries = len(taken[0][0])
+        self.lengths = torch.cat([ragged.lengths.index_select(0, texts) for ragged, texts in parts])
+        self.first = self.lengths.cumsum(0) - self.lengths
+        base, self.size, self.groups = torch.empty_like(self.first), 0, []
+        for texts in self.lengths.argsort().tensor_split(self.GROUPS):
+            longest = int(self.lengths[texts[-1]])
             base[texts] = self.size + longest * torch.arange(len(texts))
             self.size += longest * len(texts)
-            self.groups.append((len(texts), longest, torch.arange(longest) < lengths[texts, None]))
+            self.groups.append((len(texts), longest, torch.arange(longest) < self.lengths[texts, None]))
+        owner = torch.repeat_interleave(torch.arange(len(base)), self.lengths)
+        self.positions = torch.arange(len(self.values)) - self.first.index_select(0, owner)
         self.at = base.index_select(0, owner) + self.positions
 
 
 class Encoded(Lexical):
     """The whole model: the encoder on both sides, expansion of the products, gate, priors."""
 
-    def __init__(self, model, padded, groups):
+    def __init__(self, model, padded):
         """`padded`: the layers run on padded texts; otherwise attention alone does."""
         super().__init__(model)
-        self.padded, self.groups = padded, groups
-        self.word_of, self.heads = model.word_of, model.config["encoder"]["heads"]
+        self.padded, self.word_of, self.heads = padded, model.word_of, model.config["encoder"]["heads"]
         self.prior_penalty = model.config["deepbow"]["prior_penalty"]
-        self.lengths = {side: model.rows[side + "/lengths/values"].clamp(max=79) for side in self.texts}
+        self.words = {side: model.rows[side + "/lengths/values"].clamp(max=79) for side in self.texts}
 
     def names(self):
         more = ("term_words", "words", "characters", "word_lengths")
         return super().names() + [f"{side}/{name}" for side in ("query", "product") for name in more]
 
-    def packed(self, name, query, product):
-        q, p = self.lists["query/" + name], self.lists["product/" + name]
-        (values, owner, first), (values_p, owner_p, first_p) = q.take(query), p.take(product)
-        lengths = torch.cat([q.lengths.index_select(0, query), p.lengths.index_select(0, product)])
-        owner, first = torch.cat([owner, owner_p + len(query)]), torch.cat([first, first_p + len(values)])
-        packed = Packed(torch.cat([values, values_p]), owner, first, lengths, self.groups)
-        packed.of_queries = len(values)
-        return packed, first
-
     def batch(self, rows):
-        n, b = len(rows), SimpleNamespace(labels=self.labels.index_select(0, rows))
-        query, product = (texts.index_select(0, rows) for texts in self.texts.values())
-        b.words, first_words = self.packed("words", query, product)
-        b.characters, _ = self.packed("characters", query, product)
-        of_query, of_product = self.lists["query/word_lengths"], self.lists["product/word_lengths"]
-        b.spelling = torch.cat([of_query.take(query)[0], of_product.take(product)[0]])
-        b.query_lengths = self.lengths["query"].index_select(0, query)
-        b.product_lengths = self.lengths["product"].index_select(0, product)
+        b, n = super().batch(rows), len(rows)
 
-        b.terms, b.owner, first = self.lists["query/terms"].take(query)
-        b.places = self.lists["query/places"].take(query)[0]
-        b.term_words = self.lists["query/term_words"].take(query)[0] + first_words.index_select(0, b.owner)
-        b.counts = self.lists["query/terms"].lengths.index_select(0, query)
+        def both(name):
+            return (self.lists["query/" + name], b.query), (self.lists["product/" + name], b.product)
 
-        b.product_terms, b.product_owner, _ = self.lists["product/terms"].take(product)
-        b.product_counts = self.lists["product/terms"].lengths.index_select(0, product)
-        matches, b.match_owner, _ = self.matches.take(rows)
-        b.matches = matches + first.index_select(0, b.match_owner)
-        b.match_terms = b.terms.index_select(0, b.matches)
-        places, words = self.lists["product/places"], self.lists["product/term_words"]
-        at = self.product_matches.take(rows)[0] + places.starts.index_select(0, product).index_select(0, b.match_owner)
-        b.match_places = places.values.index_select(0, at)
-        b.match_words = words.values.index_select(0, at) + first_words.index_select(0, b.match_owner + n)
+        b.words, b.characters = Packed(*both("words")), Packed(*both("characters"))
+        b.spelling = torch.cat([ragged.take(texts)[0] for ragged, texts in both("word_lengths")])
+        first = b.words.first.split(n)
+        b.term_words = self.lists["query/term_words"].take(b.query)[0] + first[0].index_select(0, b.owner)
+        words = self.lists["product/term_words"].values.index_select(0, b.in_products)
+        b.match_words = words + first[1].index_select(0, b.match_owner)
+        product_terms, owner, _ = self.lists["product/terms"].take(b.product)
+        b.priors = {}
+        for side, owner, (ragged, texts) in zip(self.texts, (b.owner, owner), both("terms")):
+            b.priors[side] = owner, ragged.lengths.index_select(0, texts), self.words[side].index_select(0, texts)
 
-        # The matches whose weight the gate mixes; the words of the query that the product may add.
+        # The matches whose weight the gate mixes, and the words of the query that the product may add.
         row = self.word_of.index_select(0, b.match_terms)
         b.gated = (row >= 0).nonzero().flatten()
         added = self.word_of.index_select(0, b.terms).index_fill(0, b.matches, -1)
         b.added = (added >= 0).nonzero().flatten()
         rows = torch.cat([row.index_select(0, b.gated), added.index_select(0, b.added)])
-        b.expansion_owner = torch.cat([b.match_owner.index_select(0, b.gated), b.owner.index_select(0, b.added)])
         b.scored = torch.cat([b.matches, b.added])
-        b.scored_owner = torch.cat([b.match_owner, b.owner.index_select(0, b.added)])
-        b.ids = {
-            "deepbow/query/term": b.terms,
+        b.scored_owner = b.owner.index_select(0, b.scored)
+        b.expansion_owner = torch.cat([b.match_owner.index_select(0, b.gated), b.owner.index_select(0, b.added)])
+        b.ids |= {
             "deepbow/query/prior/term": b.terms,
-            "deepbow/product/term": b.match_terms,
-            "deepbow/product/prior/term": b.product_terms,
+            "deepbow/product/prior/term": product_terms,
             "deepbow/product/bias": rows,
             "deepbow/encoder/words/embedding": torch.cat([b.words.values, rows]),
             "deepbow/encoder/characters/embedding": b.characters.values,
@@ -232,11 +221,12 @@ class Encoded(Lexical):
         x = embed("words", words, b.words) + shares / b.spelling.clamp(min=1)[:, None]
         return *texts.tensor_split(2), self.transformer(p, "deepbow/encoder/words", x, b.words)
 
-    def prior(self, p, side, omega, owner, counts, lengths):
-        sums = omega.new_zeros(len(counts)).index_add(0, owner, omega) / counts.clamp(min=1).sqrt()
+    def prior(self, p, looked, side, owner, size, words):
         at = f"deepbow/{side}/prior"
-        penalty = self.prior_penalty / len(counts) * omega.square().sum()
-        return F.softplus(p[at + "/bias"] + p[at + "/length"].index_select(0, lengths) + sums), penalty
+        omega = looked[at + "/term"]
+        sums = omega.new_zeros(len(size)).index_add(0, owner, omega) / size.clamp(min=1).sqrt()
+        penalty = self.prior_penalty / len(size) * omega.square().sum()
+        return F.softplus(p[at + "/bias"] + p[at + "/length"].index_select(0, words) + sums), penalty
 
     def loss(self, p, looked, b):
         n = len(b.labels)
@@ -261,12 +251,11 @@ class Encoded(Lexical):
         scores = weights.index_select(0, b.scored) * torch.cat([own, added])
         scores = z.new_zeros(n).index_add(0, b.scored_owner, scores)
 
-        omega, product_omega = looked["deepbow/query/prior/term"], looked["deepbow/product/prior/term"]
-        prior, penalty = self.prior(p, "query", omega, b.owner, b.counts, b.query_lengths)
-        product_prior, product_penalty = self.prior(
-            p, "product", product_omega, b.product_owner, b.product_counts, b.product_lengths
-        )
-        return calibrated(p, scores + prior + product_prior, b.labels) + penalty + product_penalty
+        penalty = 0
+        for side, of_texts in b.priors.items():
+            liked, more = self.prior(p, looked, side, *of_texts)
+            scores, penalty = scores + liked, penalty + more
+        return calibrated(p, scores, b.labels) + penalty
 
 
 # ---- steps
@@ -282,14 +271,17 @@ def lookup(table, ids):
 
 
 class Rival:
-    """Training of a model that `peer serve` has left in a folder."""
+    """Training of a model that `peer serve` has left in a folder; `forms`: {description: makes a Lexical}."""
 
-    def __init__(self, folder):
+    def __init__(self, folder, forms):
         self.model = Model(folder)
         self.start = {path: column(w.detach().clone()) for path, w in self.model.p.items()}
         size = len(self.model.rows["label"])
         shuffled = np.random.default_rng(1).permutation(size)
         self.rows = [torch.tensor(rows) for rows in np.array_split(shuffled, -(-size // 256))]
+        self.forms = {name: make(self.model) for name, make in forms.items()}
+        for form in self.forms.values():
+            self.check(form)
 
     def check(self, form):
         """Loss and gradients of a model that was moved at random are those of the twin, which is compared with ours."""
@@ -307,10 +299,10 @@ class Rival:
         if max(worst.of.values())[0] > 1e-4:
             sys.exit(f"peers: the rival computes something else: {worst.of}")
 
-    def steps(self, forms, prepared=False):
-        """{description: one iteration}; `forms`: {description: a Lexical}."""
+    def steps(self, prepared=False):
+        """{description: one iteration}."""
         steps = {}
-        for name, form in forms.items():
+        for name, form in self.forms.items():
             batches = [form.batch(rows) for rows in self.rows] if prepared else None
             batch_of = batches.__getitem__ if prepared else lambda k, form=form: form.batch(self.rows[k])
             for update in (self.sparse, self.distinct):

@@ -7,6 +7,7 @@ import os
 import subprocess
 import sys
 import time
+from functools import partial
 
 import numpy as np
 import torch
@@ -136,31 +137,22 @@ class Speed:
         self.threads("product 1024×1024×1024, two threads", "gemm_cut", 1.8, 1.95)
 
     def deepbow(self):
-        def rival(bench, forms):
-            self.ours(bench, 1, 1)  # leaves the model and its rows
-            rival = Rival(self.folder / bench)
-            forms = {name: make(rival.model) for name, make in forms.items()}
-            for form in forms.values():
-                rival.check(form)
-            return rival, forms
-
-        lexical, forms = rival("lexical", {"": Lexical})
+        lexical = self.rival("lexical", {"": Lexical})
         name = "DeepBoW training step, assembly of the batch included"
-        self.versus_torch(name, "lexical", lexical.steps(forms), 3, 8)
+        self.versus_torch(name, "lexical", lexical.steps(), 3, 8)
         name = "DeepBoW training step, PyTorch's batches assembled in advance"
-        self.versus_torch(name, "lexical", lexical.steps(forms, prepared=True), None, None)
+        self.versus_torch(name, "lexical", lexical.steps(prepared=True), None, None)
         self.threads("DeepBoW training step, two threads", "lexical", 1.7, 1.95)
 
-        encoder, forms = rival(
-            "encoder",
-            {
-                "padded, ": lambda model: Encoded(model, True, 4),
-                "padded for attention, ": lambda model: Encoded(model, False, 4),
-            },
-        )
+        forms = {"padded for attention, ": partial(Encoded, padded=False), "padded, ": partial(Encoded, padded=True)}
+        encoder = self.rival("encoder", forms)
         name = "DeepBoW with the encoder, training step, assembly of the batch included"
-        self.versus_torch(name, "encoder", encoder.steps(forms), 2, 4)
+        self.versus_torch(name, "encoder", encoder.steps(), 2, 4)
         self.threads("DeepBoW with the encoder, training step, two threads", "encoder", 1.7, 1.95)
+
+    def rival(self, bench, forms):
+        self.ours(bench, 1, 1)  # leaves the model and its rows
+        return Rival(self.folder / bench, forms)
 
 
 # ---- the rival's sides of engine: one iteration each

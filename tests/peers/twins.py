@@ -486,9 +486,8 @@ def models(folder, worst):
 
 def parity(programs, work, report):
     """`programs`: the float and the double build of peer. Reports a row for every group of tensors."""
-    for program, type, must in zip(programs, (torch.float, torch.double), (1e-4, 1e-9)):
-        torch.set_default_dtype(type)
-        precision = str(type).split(".")[1]
+    for program, precision, must in zip(programs, ("float", "double"), (1e-4, 1e-9)):
+        torch.set_default_dtype(getattr(torch, precision))
         folder, worst = work / precision, Worst()
         for verb, twin in (("layers", layers), ("optimizers", optimizers), ("models", models)):
             subprocess.run([program, verb, folder], check=True)
