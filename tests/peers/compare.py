@@ -49,7 +49,7 @@ with tempfile.TemporaryDirectory() as work:
     if "parity" in groups:
         from twins import parity
 
-        parity(programs, Path(work), options.data_dir, report)
+        parity(programs, Path(work), report)
     if set(groups) - {"parity"}:
         from speed import Speed
 

@@ -7,12 +7,13 @@ import os
 import subprocess
 import sys
 import time
+from functools import partial
 
 import numpy as np
 import torch
 import torch.nn.functional as F
 
-from twins import PARAMETERS, LazyAdam, Pairs, deepbow_loss, read_tensors
+from rival import Encoded, Lexical, Rival
 
 PAIRS = 25
 SAMPLE = 0.06  # seconds of one measurement
@@ -136,13 +137,22 @@ class Speed:
         self.threads("product 1024×1024×1024, two threads", "gemm_cut", 1.8, 1.95)
 
     def deepbow(self):
-        self.ours("deepbow", 1, 1)  # writes the rows
-        subprocess.run([self.ours.process.args[0], "deepbow", *self.ours.process.args[2:]], check=True)
-        rival = DeepBow(self.folder)
-        self.versus_torch("DeepBoW training step, assembly of the batch included", "deepbow", rival.assembling(), 3, 8)
+        lexical = self.rival("lexical", {"": Lexical})
+        name = "DeepBoW training step, assembly of the batch included"
+        self.versus_torch(name, "lexical", lexical.steps(), 3, 8)
         name = "DeepBoW training step, PyTorch's batches assembled in advance"
-        self.versus_torch(name, "deepbow", rival.prepared(), None, None)
-        self.threads("DeepBoW training step, two threads", "deepbow", 1.7, 1.95)
+        self.versus_torch(name, "lexical", lexical.steps(prepared=True), None, None)
+        self.threads("DeepBoW training step, two threads", "lexical", 1.7, 1.95)
+
+        forms = {"padded for attention, ": partial(Encoded, padded=False), "padded, ": partial(Encoded, padded=True)}
+        encoder = self.rival("encoder", forms)
+        name = "DeepBoW with the encoder, training step, assembly of the batch included"
+        self.versus_torch(name, "encoder", encoder.steps(), 2, 4)
+        self.threads("DeepBoW with the encoder, training step, two threads", "encoder", 1.7, 1.95)
+
+    def rival(self, bench, forms):
+        self.ours(bench, 1, 1)  # leaves the model and its rows
+        return Rival(self.folder / bench, forms)
 
 
 # ---- the rival's sides of engine: one iteration each
@@ -257,73 +267,3 @@ def embedding():
 
     return {"EmbeddingBag(sparse=True)": sparse, "distinct rows": distinct}
 
-
-# ---- the rival's DeepBoW
-
-
-class DeepBow:
-    """One training step: the loss of twins.py and lazy Adam for the tables, in several formulations."""
-
-    def __init__(self, folder):
-        self.pairs = Pairs(folder / "train.rows")
-        arrays = read_tensors(folder / "deepbow_before.safetensors")
-        self.start = {name: arrays[path].flatten() for name, path in PARAMETERS.items()}
-        draw = np.random.default_rng(1)
-        size = len(self.pairs)
-        self.rows = [torch.tensor(rows) for rows in np.array_split(draw.permutation(size), -(-size // 256))]
-
-    def assembling(self):
-        return {name: self.step(make, lambda k: self.pairs.batch(self.rows[k])) for name, make in self.formulations()}
-
-    def prepared(self):
-        batches = [self.pairs.batch(rows) for rows in self.rows]
-        return {name: self.step(make, lambda k: batches[k]) for name, make in self.formulations()}
-
-    def formulations(self):
-        return {"SparseAdam": self.sparse, "distinct rows and lazy Adam": self.distinct}.items()
-
-    def step(self, make, batch_of):
-        p = {name: w.clone().requires_grad_() for name, w in self.start.items()}
-        dense = torch.optim.Adam([w for name, w in p.items() if name not in ("query", "product")], 0.006, fused=True)
-        update, at = make(p), [0]
-
-        def step():
-            batch = batch_of(at[0] % len(self.rows))
-            at[0] += 1
-            dense.zero_grad()
-            update(batch)
-            dense.step()
-
-        return step
-
-    def sparse(self, p):
-        tables = {name: p[name].detach()[:, None].requires_grad_() for name in ("query", "product")}
-        adam = torch.optim.SparseAdam(list(tables.values()), 0.0015)
-
-        def update(batch):
-            adam.zero_grad()
-            query, product = (
-                F.embedding(ids, tables[name], sparse=True).flatten()
-                for name, ids in (("query", batch[0]), ("product", batch[5]))
-            )
-            deepbow_loss(p, query, product, batch).backward()
-            adam.step()
-
-        return update
-
-    def distinct(self, p):
-        mark, number = torch.zeros(len(p["query"]), dtype=torch.bool), torch.zeros(len(p["query"]), dtype=torch.int64)
-        adams = {name: LazyAdam(p[name].detach(), 0.0015) for name in ("query", "product")}
-
-        def update(batch):
-            small = {}
-            for name, ids in (("query", batch[0]), ("product", batch[5])):
-                rows = mark.zero_().index_fill_(0, ids, True).nonzero().flatten()  # faster than unique, which sorts
-                places = number.index_copy_(0, rows, torch.arange(len(rows))).index_select(0, ids)
-                small[name] = rows, adams[name].table.index_select(0, rows).requires_grad_(), places
-            query, product = (w.index_select(0, places) for _, w, places in small.values())
-            deepbow_loss(p, query, product, batch).backward()
-            for name, (rows, w, _) in small.items():
-                adams[name].step(rows, w.grad, w.detach())
-
-        return update

@@ -1,6 +1,7 @@
 """The same mathematics in PyTorch. `peer` computes everything once in float and once in double; each tensor, results
 and gradients, is compared by its largest difference over its largest number: at most 1e-4 and 1e-9."""
 
+import itertools
 import json
 import math
 import struct
@@ -14,16 +15,24 @@ import torch.nn.functional as F
 TYPES = {"F64": np.float64, "F32": np.float32, "I64": np.int64, "I32": np.int32, "U8": np.uint8}
 
 
-def read_tensors(path):
-    """The arrays of a safetensors file as tensors, integers as int64."""
+def read_header(path):
     data = Path(path).read_bytes()
     begin = 8 + struct.unpack("<Q", data[:8])[0]
+    return json.loads(data[8:begin]), data[begin:]
+
+
+def read_metadata(path):
+    return read_header(path)[0]["__metadata__"]
+
+
+def read_tensors(path):
+    """The arrays of a safetensors file as tensors, integers as int64."""
+    header, data = read_header(path)
     arrays = {}
-    for name, a in json.loads(data[8:begin]).items():
+    for name, a in header.items():
         if name == "__metadata__":
             continue
-        first, last = (begin + offset for offset in a["data_offsets"])
-        array = np.frombuffer(data[first:last], TYPES[a["dtype"]]).reshape(a["shape"])
+        array = np.frombuffer(data[slice(*a["data_offsets"])], TYPES[a["dtype"]]).reshape(a["shape"])
         arrays[name] = torch.tensor(array.astype(np.int64) if array.dtype.kind in "iu" else array)
     return arrays
 
@@ -266,123 +275,222 @@ def optimizers(folder, worst):
         worst.compare(f"{rule}, rows", rule, a[rule + "/table_after"], table)
 
 
-# ---- DeepBoW
+# ---- models
 
 
-class Ragged:
-    """Rows of different lengths, end to end."""
-
-    def __init__(self, starts, values):
-        self.starts, self.values = starts, values
-        self.lengths = starts.diff()
-
-    @classmethod
-    def read(cls, arrays, name):
-        return cls(arrays[name + "/starts"], arrays[name + "/values"])
-
-    def of(self, rows):
-        """Some rows, as if they were all."""
-        values, _, _ = self.take(rows)
-        return Ragged(F.pad(self.lengths.index_select(0, rows).cumsum(0), (1, 0)), values)
-
-    def take(self, rows):
-        """The values of some rows, end to end, and of which row each is."""
-        lengths = self.lengths.index_select(0, rows)
-        owner = torch.repeat_interleave(torch.arange(len(rows)), lengths)
-        first = lengths.cumsum(0) - lengths
-        at = torch.arange(len(owner)) + (self.starts.index_select(0, rows) - first).index_select(0, owner)
-        return self.values.index_select(0, at), owner, first
+def mix64(x):
+    x = (x ^ (x >> 30)) * 0xBF58476D1CE4E5B9 % 2**64
+    x = (x ^ (x >> 27)) * 0x94D049BB133111EB % 2**64
+    return x ^ (x >> 31)
 
 
-class Pairs:
-    """The rows that `peer` has encoded; one place per term."""
-
-    def __init__(self, path):
-        arrays = read_tensors(path)
-        query, product = arrays["query"].long(), arrays["product"].long()
-        self.terms = Ragged.read(arrays, "query/terms").of(query)
-        self.places = Ragged.read(arrays, "query/places").of(query)
-        self.matches = Ragged.read(arrays, "query_matches")
-        positions = Ragged.read(arrays, "product_matches")
-        places = Ragged.read(arrays, "product/places").of(product)
-        first = torch.repeat_interleave(places.starts[:-1], positions.lengths)
-        self.match_places = Ragged(positions.starts, places.values.index_select(0, first + positions.values))
-        self.labels = arrays["label"]
-
-    def __len__(self):
-        return len(self.labels)
-
-    def batch(self, rows):
-        ids, owner, first = self.terms.take(rows)
-        places = self.places.take(rows)[0]
-        matches, match_owner, _ = self.matches.take(rows)
-        at = matches + first.index_select(0, match_owner)
-        match_places = self.match_places.take(rows)[0]
-        labels = self.labels.index_select(0, rows)
-        return ids, owner, places, at, match_owner, ids.index_select(0, at), match_places, labels
+def key_of(seed, *numbers):
+    key = mix64((seed + 0x9E3779B97F4A7C15) % 2**64)
+    for number in numbers:
+        key = mix64(key ^ mix64((number + 0x9E3779B97F4A7C15) % 2**64))
+    return key
 
 
-PARAMETERS = {
-    "query": "deepbow/query/term",
-    "query_place": "deepbow/query/place",
-    "product": "deepbow/product/term",
-    "product_place": "deepbow/product/place",
-    "log_scale": "calibration/log_scale",
-    "shift": "calibration/shift",
-}
+def name_key(name):
+    key = 0xCBF29CE484222325
+    for byte in name.encode():
+        key = (key ^ byte) * 0x100000001B3 % 2**64
+    return key
 
 
-def segment_softmax(z, owner, n):
-    """By scatter_reduce; `owner` says to which of the n segments an element belongs."""
-    largest = z.new_full((n,), -math.inf).scatter_reduce(0, owner, z.detach(), "amax")
-    e = (z - largest.index_select(0, owner)).exp()
-    sums = z.new_zeros(n).index_add(0, owner, e)
-    return e / sums.index_select(0, owner)
+def random_bits(key, index):
+    return mix64(mix64((key + 0x9E3779B97F4A7C15 * (index + 1)) % 2**64) ^ key)
 
 
-def deepbow_loss(p, query, product, batch):
-    """`query` θ of every term and `product` φ of every match, already looked up; p: the other parameters."""
-    ids, owner, places, at, match_owner, match_ids, match_places, labels = batch
-    n = len(labels)
-    weights = segment_softmax(query + p["query_place"].index_select(0, places), owner, n)
-    product = F.softplus(product) * p["product_place"].index_select(0, match_places).exp()
-    scores = product.new_zeros(n).index_add(0, match_owner, weights.index_select(0, at) * product)
-    logits = scores * p["log_scale"].exp() + p["shift"]
-    return F.binary_cross_entropy_with_logits(logits, labels.to(logits.dtype))
+class Model:
+    """A model file and the rows it learns from, in the plain way: texts are padded and masked, a bag is a vector over
+    the whole vocabulary, and a score is the product of two bags."""
+
+    def __init__(self, folder):
+        arrays, metadata = read_tensors(folder / "model.safetensors"), read_metadata(folder / "model.safetensors")
+        self.config, self.rows = json.loads(metadata["config"]), read_tensors(folder / "train.rows")
+        self.p = {name[len("parameters/") :]: a for name, a in arrays.items() if name.startswith("parameters/")}
+        for w in self.p.values():
+            w.requires_grad_()
+        surfaces, offsets = bytes(arrays["vocabulary/surfaces"].tolist()), arrays["vocabulary/offsets"].tolist()
+        self.terms = len(arrays["vocabulary/frequencies"])
+        self.root = self.config["model"]
+        entries = (surfaces[begin:end] for begin, end in zip(offsets, offsets[1:]))
+        words = [id for id, entry in enumerate(entries) if entry[0] not in b"*+" and b" " not in entry]
+        self.words = torch.tensor(words[: self.config["encoder"]["words"]])  # ids of the encoder's own words
+        self.word_of = torch.full((self.terms,), -1).index_copy(0, self.words, torch.arange(len(self.words)))
+
+    def is_table(self, path):
+        return path.endswith(("/term", "/embedding")) or path in ("deepbow/query/bias", "deepbow/product/bias")
+
+    def padded(self, name, texts):
+        """Lists of a row cache as a matrix, and which of its places are filled."""
+        starts, values = self.rows[name + "/starts"], self.rows[name + "/values"]
+        lists = [values[starts[text] : starts[text + 1]] for text in texts]
+        lengths = torch.tensor([len(values) for values in lists])
+        return torch.nn.utils.rnn.pad_sequence(lists, True), torch.arange(lengths.max()) < lengths[:, None]
+
+    # ---- nn/transformer.h, nn/encoder.h
+
+    def norm(self, at, x):
+        return F.layer_norm(x, x.shape[-1:], self.p[at + "/gain"], self.p[at + "/bias"])
+
+    def linear(self, at, x):
+        return x @ self.p[at + "/W"] + self.p[at + "/b"]
+
+    def transformer(self, at, layers, x, filled):
+        def heads(x):
+            return x.unflatten(-1, (self.config["encoder"]["heads"], -1)).transpose(1, 2)
+
+        for layer in (f"{at}/{i}" for i in range(layers)):
+            qkv = self.linear(layer + "/qkv", self.norm(layer + "/attention_norm", x))
+            y = F.scaled_dot_product_attention(*map(heads, qkv.chunk(3, -1)), attn_mask=filled[:, None, None])
+            x = x + self.linear(layer + "/out", y.transpose(1, 2).flatten(2))
+            y = F.gelu(self.linear(layer + "/widen", self.norm(layer + "/feed_norm", x)), approximate="tanh")
+            x = x + self.linear(layer + "/narrow", y)
+        return self.norm(at + "/norm", x)
+
+    def embed(self, at, side, ids):
+        place = self.p[at + "/position"][: ids.shape[1]]
+        return self.p[at + "/embedding"][ids] + place + self.p[f"{self.root}/encoder/{side}"]
+
+    def encode(self, side, texts):
+        """h_c [texts, D] and h_w [texts, words, D]."""
+        config, at = self.config["encoder"], f"{self.root}/encoder"
+        words, filled = self.padded(side + "/words", texts)
+        if config["character_layers"] > 0:
+            characters, read = self.padded(side + "/characters", texts)
+            H = self.embed(at + "/characters", side, characters)
+            H = self.transformer(at + "/characters", config["character_layers"], H, read)
+            text = mean(H, read)
+            lengths, _ = self.padded(side + "/word_lengths", texts)
+            ends = lengths.cumsum(1)[:, :, None]
+            place = torch.arange(characters.shape[1])
+            of_word = (place >= ends - lengths[:, :, None]) & (place < ends)  # [texts, words, characters]
+            from_characters = of_word.to(H.dtype) @ H / lengths.clamp(min=1)[:, :, None]
+        if config["word_layers"] == 0:
+            return text, from_characters
+        H = self.embed(at + "/words", side, words)
+        if config["character_layers"] > 0:
+            H = H + from_characters
+        H = self.transformer(at + "/words", config["word_layers"], H, filled)
+        return (text if config["character_layers"] > 0 else mean(H, filled)), H
+
+    # ---- nn/dense.h, nn/deepbow.h
+
+    def dense(self, side, texts):
+        x = self.encode(side, texts)[0] @ self.p["dense/" + side]
+        return x / (x.square().sum(1, keepdim=True) + 1e-12).sqrt(), 0
+
+    def deepbow(self, side, texts, ramp=1, sample=None):
+        """Bags, the two priors behind the words, and what the side adds to the loss; `sample`() draws words."""
+        config, at = self.config["deepbow"], "deepbow/" + side
+        p = {path[len(at) + 1 :]: w for path, w in self.p.items() if path.startswith(at + "/")}
+        n, penalty = len(texts), 0
+        terms, filled = self.padded(side + "/terms", texts)
+        weighting, encoded = config[side + "_bag"] == "weighting", config[side + "_encoder"]
+        z = p["term"][terms, 0]
+        place = p["place"][self.padded(side + "/places", texts)[0], 0] if config[side + "_places"] else 0 * z
+        if encoded:
+            text, words = self.encode(side, texts)
+            of_word, _ = self.padded(side + "/term_words", texts)
+            words = words[torch.arange(n)[:, None], of_word]  # [texts, terms, D]
+        if weighting:
+            if encoded:
+                z = z + (words @ (text @ p["attention"])[:, :, None])[..., 0] / math.sqrt(text.shape[1])
+            own = (z + place).masked_fill(~filled, -math.inf).softmax(1)
+        else:
+            own = F.softplus(z + (words @ p["context"])[..., 0] if encoded else z) * place.exp()
+        if encoded and not weighting:
+            table = self.p["deepbow/encoder/words/embedding"][: len(self.words)]
+            expansion = (text @ p["output"] @ table.T + p["bias"].T).relu().log1p()  # [texts, words]
+            if config["gate"]:
+                both = torch.cat([text[:, None].expand_as(words), words], 2)
+                share = (both @ p["gate"] + p["gate_bias"])[..., 0].sigmoid()
+                row = self.word_of[terms]
+                mixed = share * expansion.gather(1, row.clamp(min=0)) + (1 - share) * own
+                own = torch.where(row >= 0, mixed, own)
+        bag = torch.zeros(n, self.terms).scatter_add(1, terms, own * filled)
+        if encoded and not weighting:
+            held = torch.zeros_like(bag).scatter_add(1, terms, filled.to(bag.dtype))[:, self.words] > 0
+            bag = bag.index_add(1, self.words, expansion * ~held)
+            if factor := config[side + "_penalty"]:
+                chosen = sample(len(self.words))
+                means = expansion[:, chosen].mean(0)
+                amount = (means.square() if config["penalty"] == "flops" else means).sum()
+                penalty = penalty + factor * ramp**2 * len(self.words) / len(chosen) * amount
+        if config["priors"]:
+            omega = p["prior/term"][terms, 0] * filled
+            length = self.rows[side + "/lengths/values"][texts].clamp(max=len(p["prior/length"]) - 1)
+            sums = omega.sum(1, keepdim=True) / filled.sum(1, keepdim=True).clamp(min=1).sqrt()
+            prior = F.softplus(p["prior/bias"] + p["prior/length"][length] + sums)
+            one = torch.ones_like(prior)
+            bag = torch.cat([bag] + ([one, prior] if side == "query" else [prior, one]), 1)
+            penalty = penalty + config["prior_penalty"] * omega.square().sum() / n
+        return bag, penalty
+
+    def loss(self, rows, progress=1, key=0):
+        """Of one shard; `key`: of its tape, whose further keys are counted."""
+        calls = itertools.count()
+
+        def sample(words):
+            draw = key_of(key, next(calls))
+            return torch.tensor([random_bits(draw, i) % words for i in range(256)])
+
+        labels, negatives = self.rows["label"][rows], self.config["deepbow"]["negatives"]
+        of, more = (self.dense, ()) if self.root == "dense" else (self.deepbow, (min(1, 3 * progress), sample))
+        product, product_penalty = of("product", self.rows["product"][rows], *more)  # its sample is the first
+        query, query_penalty = of("query", self.rows["query"][rows], *more)
+
+        def bce(products, labels):
+            logits = (query * products).sum(1) * self.p["calibration/log_scale"].exp() + self.p["calibration/shift"]
+            return F.binary_cross_entropy_with_logits(logits[0], labels.to(logits.dtype))
+
+        loss = bce(product, labels) + query_penalty + product_penalty
+        if self.root == "deepbow" and negatives > 0:
+            loss = loss + negatives * bce(product.roll(-1, 0), torch.zeros(len(rows)))
+        return loss
 
 
-def deepbow(folder, worst):
-    before, after = (read_tensors(folder / f"deepbow_{name}.safetensors") for name in ("before", "after"))
-    p = {name: before[path].flatten().requires_grad_() for name, path in PARAMETERS.items()}
-    assert sorted(before) == sorted(PARAMETERS.values()), "the model has other parameters than its twin"
-    pairs = Pairs(folder / "train.rows")
-    adam = torch.optim.Adam([p[name] for name in p if name not in ("query", "product")], 0.006)
-    lazy = {name: LazyAdam(p[name].detach(), 0.0015) for name in ("query", "product")}
-    for step in range(5):
-        batch = pairs.batch(torch.arange(256 * step, 256 * (step + 1)))
-        loss = deepbow_loss(p, p["query"][batch[0]], p["product"][batch[5]], batch)
-        adam.zero_grad()
-        gradients = dict(zip(p, torch.autograd.grad(loss, list(p.values()))))
-        worst.compare("deepbow, loss", f"step {step}", after[f"loss/{step}"], loss)
-        if step == 0:
-            for name, path in PARAMETERS.items():
-                worst.compare("deepbow, gradients", path, after["gradient/" + path], gradients[name])
-        for name in p:
-            p[name].grad = gradients[name]
-        adam.step()
-        for name, ids in (("query", batch[0]), ("product", batch[5])):
-            rows = ids.unique()
-            lazy[name].step(rows, gradients[name][rows])
-    for name, path in PARAMETERS.items():
-        worst.compare("deepbow, parameters after 5 steps", path, after["after/" + path], p[name])
+def mean(x, filled):
+    """Of the filled rows of each text."""
+    return (x * filled[:, :, None]).sum(1) / filled.sum(1, keepdim=True).clamp(min=1)
 
 
-def parity(programs, work, data, report):
+def models(folder, worst):
+    rate, epsilon, shards = 0.006, 1e-2, 4
+    for at in sorted(path.parent for path in folder.glob("*/model.safetensors")):
+        model, results = Model(at), read_tensors(at / "results.safetensors")
+        dense = [w for path, w in model.p.items() if not model.is_table(path)]
+        adam = torch.optim.Adam(dense, rate, eps=epsilon)
+        sums = {path: torch.zeros(len(w), 1) for path, w in model.p.items() if model.is_table(path)}
+        for step in range(5):
+            loss = 0
+            for shard, rows in enumerate(torch.arange(256 * step, 256 * (step + 1)).chunk(shards)):
+                key = key_of(1, name_key("tape"), step, shard)
+                loss = loss + model.loss(rows, (step + 1) / 10, key) / shards
+            worst.compare(f"{at.name}: loss", f"step {step}", results[f"loss/{step}"], loss)
+            gradients = torch.autograd.grad(loss, list(model.p.values()), materialize_grads=True)
+            for (path, w), w.grad in zip(model.p.items(), gradients):
+                if step == 0:
+                    worst.compare(f"{at.name}: gradients", path, results["gradient/" + path], w.grad)
+            adam.step()
+            with torch.no_grad():
+                for path, sum in sums.items():
+                    w = model.p[path]
+                    sum += w.grad.square().mean(1, keepdim=True)
+                    w -= rate * w.grad / (sum.sqrt() + epsilon)
+        for path, w in model.p.items():
+            worst.compare(f"{at.name}: parameters after 5 steps", path, results["after/" + path], w)
+
+
+def parity(programs, work, report):
     """`programs`: the float and the double build of peer. Reports a row for every group of tensors."""
     for program, precision, must in zip(programs, ("float", "double"), (1e-4, 1e-9)):
+        torch.set_default_dtype(getattr(torch, precision))
         folder, worst = work / precision, Worst()
-        for verb, twin in (("layers", layers), ("optimizers", optimizers), ("deepbow", deepbow)):
-            subprocess.run([program, verb, folder] + ([data] if data else []), check=True)
+        for verb, twin in (("layers", layers), ("optimizers", optimizers), ("models", models)):
+            subprocess.run([program, verb, folder], check=True)
             twin(folder, worst)
         for group, (error, where) in worst.of.items():
             report({"name": f"parity, {precision}: {group}", "value": error, "must": must, "where": where})

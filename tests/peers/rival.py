@@ -1,0 +1,358 @@
+"""DeepBoW's training step in PyTorch at the fastest found: nothing is computed for what a batch does not need, texts of
+different lengths stand one after the other, and tables are updated only in the rows that were looked up."""
+
+import math
+import sys
+from types import SimpleNamespace
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+
+from twins import LazyAdam, Model, Worst
+
+
+class Ragged:
+    """Lists of different lengths, end to end."""
+
+    def __init__(self, arrays, name):
+        self.starts, self.values = arrays[name + "/starts"], arrays[name + "/values"]
+        self.lengths = self.starts.diff()
+
+    def take(self, lists):
+        """The values of some lists, end to end, of which list each is, and where each list begins."""
+        lengths = self.lengths.index_select(0, lists)
+        owner = torch.repeat_interleave(torch.arange(len(lists)), lengths)
+        first = lengths.cumsum(0) - lengths
+        at = torch.arange(len(owner)) + (self.starts.index_select(0, lists) - first).index_select(0, owner)
+        return self.values.index_select(0, at), owner, first
+
+
+def segment_softmax(z, owner, n):
+    """By scatter_reduce; `owner` says to which of the n segments an element belongs."""
+    largest = z.new_full((n,), -math.inf).scatter_reduce(0, owner, z.detach(), "amax")
+    e = (z - largest.index_select(0, owner)).exp()
+    sums = z.new_zeros(n).index_add(0, owner, e)
+    return e / sums.index_select(0, owner)
+
+
+class Lexical:
+    """`batch` gathers some rows; `loss` takes what its `ids` have looked up in the tables, and the other parameters.
+    Tables and parameters of one column are vectors."""
+
+    def __init__(self, model):
+        self.labels, self.matches = model.rows["label"], Ragged(model.rows, "query_matches")
+        self.product_matches = Ragged(model.rows, "product_matches")
+        self.texts = {side: model.rows[side] for side in ("query", "product")}
+        self.lists = {name: Ragged(model.rows, name) for name in self.names()}
+
+    def names(self):
+        return [f"{side}/{name}" for side in ("query", "product") for name in ("terms", "places")]
+
+    def batch(self, rows):
+        b = SimpleNamespace(labels=self.labels.index_select(0, rows))
+        b.query, b.product = (texts.index_select(0, rows) for texts in self.texts.values())
+        b.terms, b.owner, first = self.lists["query/terms"].take(b.query)
+        b.places = self.lists["query/places"].take(b.query)[0]
+        matches, b.match_owner, _ = self.matches.take(rows)
+        b.matches = matches + first.index_select(0, b.match_owner)
+        b.match_terms = b.terms.index_select(0, b.matches)
+        places = self.lists["product/places"]
+        starts = places.starts.index_select(0, b.product).index_select(0, b.match_owner)
+        b.in_products = self.product_matches.take(rows)[0] + starts
+        b.match_places = places.values.index_select(0, b.in_products)
+        b.ids = {"deepbow/query/term": b.terms, "deepbow/product/term": b.match_terms}
+        return b
+
+    def loss(self, p, looked, b):
+        n = len(b.labels)
+        z = looked["deepbow/query/term"] + p["deepbow/query/place"].index_select(0, b.places)
+        weights = segment_softmax(z, b.owner, n)
+        products = F.softplus(looked["deepbow/product/term"])
+        products = products * p["deepbow/product/place"].index_select(0, b.match_places).exp()
+        scores = z.new_zeros(n).index_add(0, b.match_owner, weights.index_select(0, b.matches) * products)
+        return calibrated(p, scores, b.labels)
+
+
+def calibrated(p, scores, labels):
+    logits = scores * p["calibration/log_scale"].exp() + p["calibration/shift"]
+    return F.binary_cross_entropy_with_logits(logits, labels.to(logits.dtype))
+
+
+# ---- with the encoder
+
+
+class Place(torch.autograd.Function):
+    """The rows of x at some of `size` rows, zeros elsewhere; the places are distinct."""
+
+    @staticmethod
+    def forward(ctx, x, at, size):
+        ctx.save_for_backward(at)
+        return x.new_zeros(size, x.shape[1]).index_copy_(0, at, x)
+
+    @staticmethod
+    def backward(ctx, dy):
+        return dy.index_select(0, ctx.saved_tensors[0]), None, None
+
+
+class Take(torch.autograd.Function):
+    """Distinct rows."""
+
+    @staticmethod
+    def forward(ctx, x, at):
+        ctx.save_for_backward(at)
+        ctx.size = len(x)
+        return x.index_select(0, at)
+
+    @staticmethod
+    def backward(ctx, dy):
+        return dy.new_zeros(ctx.size, dy.shape[1]).index_copy_(0, ctx.saved_tensors[0], dy), None
+
+
+class Packed:
+    """Texts end to end, and where they stand when they are padded: in groups of similar lengths."""
+
+    GROUPS = 16  # 1, 4, 8 and 64 are slower
+
+    def __init__(self, *parts):
+        """Of `parts`, the lists of one side each: (Ragged, which of its lists)."""
+        taken = [ragged.take(texts) for ragged, texts in parts]
+        self.values = torch.cat([values for values, _, _ in taken])
+        self.of_queries = len(taken[0][0])
+        self.lengths = torch.cat([ragged.lengths.index_select(0, texts) for ragged, texts in parts])
+        self.first = self.lengths.cumsum(0) - self.lengths
+        base, self.size, self.groups = torch.empty_like(self.first), 0, []
+        for texts in self.lengths.argsort().tensor_split(self.GROUPS):
+            longest = int(self.lengths[texts[-1]])
+            base[texts] = self.size + longest * torch.arange(len(texts))
+            self.size += longest * len(texts)
+            self.groups.append((len(texts), longest, torch.arange(longest) < self.lengths[texts, None]))
+        owner = torch.repeat_interleave(torch.arange(len(base)), self.lengths)
+        self.positions = torch.arange(len(self.values)) - self.first.index_select(0, owner)
+        self.at = base.index_select(0, owner) + self.positions
+
+
+class Encoded(Lexical):
+    """The whole model: the encoder on both sides, expansion of the products, gate, priors."""
+
+    def __init__(self, model, padded):
+        """`padded`: the layers run on padded texts; otherwise attention alone does."""
+        super().__init__(model)
+        self.padded, self.word_of, self.heads = padded, model.word_of, model.config["encoder"]["heads"]
+        self.prior_penalty = model.config["deepbow"]["prior_penalty"]
+        self.words = {side: model.rows[side + "/lengths/values"].clamp(max=79) for side in self.texts}
+
+    def names(self):
+        more = ("term_words", "words", "characters", "word_lengths")
+        return super().names() + [f"{side}/{name}" for side in ("query", "product") for name in more]
+
+    def batch(self, rows):
+        b, n = super().batch(rows), len(rows)
+
+        def both(name):
+            return (self.lists["query/" + name], b.query), (self.lists["product/" + name], b.product)
+
+        b.words, b.characters = Packed(*both("words")), Packed(*both("characters"))
+        b.spelling = torch.cat([ragged.take(texts)[0] for ragged, texts in both("word_lengths")])
+        first = b.words.first.split(n)
+        b.term_words = self.lists["query/term_words"].take(b.query)[0] + first[0].index_select(0, b.owner)
+        words = self.lists["product/term_words"].values.index_select(0, b.in_products)
+        b.match_words = words + first[1].index_select(0, b.match_owner)
+        product_terms, owner, _ = self.lists["product/terms"].take(b.product)
+        b.priors = {}
+        for side, owner, (ragged, texts) in zip(self.texts, (b.owner, owner), both("terms")):
+            b.priors[side] = owner, ragged.lengths.index_select(0, texts), self.words[side].index_select(0, texts)
+
+        # The matches whose weight the gate mixes, and the words of the query that the product may add.
+        row = self.word_of.index_select(0, b.match_terms)
+        b.gated = (row >= 0).nonzero().flatten()
+        added = self.word_of.index_select(0, b.terms).index_fill(0, b.matches, -1)
+        b.added = (added >= 0).nonzero().flatten()
+        rows = torch.cat([row.index_select(0, b.gated), added.index_select(0, b.added)])
+        b.scored = torch.cat([b.matches, b.added])
+        b.scored_owner = b.owner.index_select(0, b.scored)
+        b.expansion_owner = torch.cat([b.match_owner.index_select(0, b.gated), b.owner.index_select(0, b.added)])
+        b.ids |= {
+            "deepbow/query/prior/term": b.terms,
+            "deepbow/product/prior/term": product_terms,
+            "deepbow/product/bias": rows,
+            "deepbow/encoder/words/embedding": torch.cat([b.words.values, rows]),
+            "deepbow/encoder/characters/embedding": b.characters.values,
+        }
+        return b
+
+    def attention(self, qkv, packed):
+        parts = []
+        padded = qkv if self.padded else Place.apply(qkv, packed.at, packed.size)
+        sizes = [n * longest for n, longest, _ in packed.groups]
+        for part, (n, longest, filled) in zip(padded.split(sizes), packed.groups):
+            q, k, v = part.view(n, longest, 3, self.heads, -1).permute(2, 0, 3, 1, 4)
+            y = F.scaled_dot_product_attention(q, k, v, attn_mask=filled[:, None, None])
+            parts.append(y.transpose(1, 2).flatten(2).flatten(0, 1))
+        y = torch.cat(parts)
+        return y if self.padded else Take.apply(y, packed.at)
+
+    def transformer(self, p, at, x, packed):
+        def norm(name, x):
+            return F.layer_norm(x, x.shape[-1:], p[f"{at}/{name}/gain"], p[f"{at}/{name}/bias"])
+
+        def linear(name, x):
+            return torch.addmm(p[f"{at}/{name}/b"], x, p[f"{at}/{name}/W"])
+
+        x = Place.apply(x, packed.at, packed.size) if self.padded else x
+        x = x + linear("0/out", self.attention(linear("0/qkv", norm("0/attention_norm", x)), packed))
+        x = x + linear("0/narrow", F.gelu(linear("0/widen", norm("0/feed_norm", x)), approximate="tanh"))
+        y = norm("norm", x)
+        return Take.apply(y, packed.at) if self.padded else y
+
+    def encode(self, p, characters, words, b):
+        """h_c of the queries and of the products, h_w of all words."""
+
+        def embed(name, looked, packed):
+            x = looked + F.embedding(packed.positions, p[f"deepbow/encoder/{name}/position"])
+            query, product = x.tensor_split([packed.of_queries])
+            return torch.cat([query + p["deepbow/encoder/query"], product + p["deepbow/encoder/product"]])
+
+        x = embed("characters", characters, b.characters)
+        x = self.transformer(p, "deepbow/encoder/characters", x, b.characters)
+        shares = torch.segment_reduce(x, "sum", lengths=b.spelling, initial=0, unsafe=True)
+        texts = torch.segment_reduce(shares, "sum", lengths=b.words.lengths, initial=0, unsafe=True)
+        texts = texts / b.characters.lengths.clamp(min=1)[:, None]
+        x = embed("words", words, b.words) + shares / b.spelling.clamp(min=1)[:, None]
+        return *texts.tensor_split(2), self.transformer(p, "deepbow/encoder/words", x, b.words)
+
+    def prior(self, p, looked, side, owner, size, words):
+        at = f"deepbow/{side}/prior"
+        omega = looked[at + "/term"]
+        sums = omega.new_zeros(len(size)).index_add(0, owner, omega) / size.clamp(min=1).sqrt()
+        penalty = self.prior_penalty / len(size) * omega.square().sum()
+        return F.softplus(p[at + "/bias"] + p[at + "/length"].index_select(0, words) + sums), penalty
+
+    def loss(self, p, looked, b):
+        n = len(b.labels)
+        embedded, table = looked["deepbow/encoder/words/embedding"].tensor_split([len(b.words.values)])
+        characters = looked["deepbow/encoder/characters/embedding"]
+        query, product, words = self.encode(p, characters, embedded, b)
+
+        asked = lookup(query @ p["deepbow/query/attention"], b.owner) * lookup(words, b.term_words)
+        asked = asked.sum(1) / math.sqrt(query.shape[1])
+        z = looked["deepbow/query/term"] + p["deepbow/query/place"].index_select(0, b.places) + asked
+        weights = segment_softmax(z, b.owner, n)
+
+        z = looked["deepbow/product/term"] + (words @ p["deepbow/product/context"]).index_select(0, b.match_words)
+        own = F.softplus(z) * p["deepbow/product/place"].index_select(0, b.match_places).exp()
+        output = lookup(product @ p["deepbow/product/output"], b.expansion_owner)
+        expansion = ((output * table).sum(1) + looked["deepbow/product/bias"]).relu().log1p()
+        by_text, added = expansion.tensor_split([len(b.gated)])
+        of_text, of_word = (owner.index_select(0, b.gated) for owner in (b.match_owner, b.match_words))
+        both = torch.cat([lookup(product, of_text), lookup(words, of_word)], 1)
+        share = (both @ p["deepbow/product/gate"] + p["deepbow/product/gate_bias"]).sigmoid()
+        own = own.index_add(0, b.gated, share * (by_text - own.index_select(0, b.gated)))
+        scores = weights.index_select(0, b.scored) * torch.cat([own, added])
+        scores = z.new_zeros(n).index_add(0, b.scored_owner, scores)
+
+        penalty = 0
+        for side, of_texts in b.priors.items():
+            liked, more = self.prior(p, looked, side, *of_texts)
+            scores, penalty = scores + liked, penalty + more
+        return calibrated(p, scores, b.labels) + penalty
+
+
+# ---- steps
+
+
+def column(w):
+    return w.flatten() if w.dim() == 2 and w.shape[1] == 1 else w
+
+
+def lookup(table, ids):
+    """The gradient of F.embedding is several times as fast as that of index_select, which is for vectors, too."""
+    return table.index_select(0, ids) if table.dim() == 1 else F.embedding(ids, table)
+
+
+class Rival:
+    """Training of a model that `peer serve` has left in a folder; `forms`: {description: makes a Lexical}."""
+
+    def __init__(self, folder, forms):
+        self.model = Model(folder)
+        self.start = {path: column(w.detach().clone()) for path, w in self.model.p.items()}
+        size = len(self.model.rows["label"])
+        shuffled = np.random.default_rng(1).permutation(size)
+        self.rows = [torch.tensor(rows) for rows in np.array_split(shuffled, -(-size // 256))]
+        self.forms = {name: make(self.model) for name, make in forms.items()}
+        for form in self.forms.values():
+            self.check(form)
+
+    def check(self, form):
+        """Loss and gradients of a model that was moved at random are those of the twin, which is compared with ours."""
+        draw = torch.Generator().manual_seed(1)
+        with torch.no_grad():
+            for w in self.model.p.values():
+                w += torch.randn(w.shape, generator=draw) / 4
+        worst, rows, p = Worst(), self.rows[0][:64], {path: column(w) for path, w in self.model.p.items()}
+        batch = form.batch(rows)
+        loss = form.loss(p, {path: lookup(p[path], ids) for path, ids in batch.ids.items()}, batch)
+        twin, leaves = self.model.loss(rows), list(self.model.p.values())
+        worst.compare("loss", "loss", loss.detach(), twin)
+        for path, ours, theirs in zip(p, *(torch.autograd.grad(of, leaves) for of in (loss, twin))):
+            worst.compare("gradient", path, ours, theirs)
+        if max(worst.of.values())[0] > 1e-4:
+            sys.exit(f"peers: the rival computes something else: {worst.of}")
+
+    def steps(self, prepared=False):
+        """{description: one iteration}."""
+        steps = {}
+        for name, form in self.forms.items():
+            batches = [form.batch(rows) for rows in self.rows] if prepared else None
+            batch_of = batches.__getitem__ if prepared else lambda k, form=form: form.batch(self.rows[k])
+            for update in (self.sparse, self.distinct):
+                steps[f"{name}{update.__doc__}"] = self.step(form, update, batch_of)
+        return steps
+
+    def step(self, form, make, batch_of):
+        p = {path: w.clone().requires_grad_() for path, w in self.start.items()}
+        tables = [path for path in p if self.model.is_table(path)]
+        dense = torch.optim.Adam([w for path, w in p.items() if path not in tables], 0.006, fused=True)
+        update, at = make(form, p, tables), [0]
+
+        def step():
+            batch = batch_of(at[0] % len(self.rows))
+            at[0] += 1
+            dense.zero_grad()
+            update(batch)
+            dense.step()
+
+        return step
+
+    def sparse(self, form, p, tables):
+        """SparseAdam"""
+        leaves = {path: p[path].detach().reshape(len(p[path]), -1).requires_grad_() for path in tables}
+        adam = torch.optim.SparseAdam(list(leaves.values()), 0.0015)
+
+        def update(batch):
+            adam.zero_grad()
+            looked = {path: column(F.embedding(ids, leaves[path], sparse=True)) for path, ids in batch.ids.items()}
+            form.loss(p, looked, batch).backward()
+            adam.step()
+
+        return update
+
+    def distinct(self, form, p, tables):
+        """distinct rows and lazy Adam"""
+        most = max(len(p[path]) for path in tables)
+        mark, number = torch.zeros(most, dtype=torch.bool), torch.zeros(most, dtype=torch.int64)
+        adams = {path: LazyAdam(p[path].detach(), 0.0015) for path in tables}
+
+        def update(batch):
+            small, looked = {}, {}
+            for path, ids in batch.ids.items():
+                # Faster than unique, which sorts.
+                rows = mark[: len(p[path])].zero_().index_fill_(0, ids, True).nonzero().flatten()
+                places = number.index_copy_(0, rows, torch.arange(len(rows))).index_select(0, ids)
+                small[path] = rows, adams[path].table.index_select(0, rows).requires_grad_()
+                looked[path] = lookup(small[path][1], places)
+            form.loss(p, looked, batch).backward()
+            for path, (rows, w) in small.items():
+                adams[path].step(rows, w.grad, w.detach())
+
+        return update
