@@ -54,6 +54,8 @@ struct MarketConfig {
   }
 };
 
+enum class Language { english, chinese };
+
 struct Product {
   std::string id;
   std::string title;
@@ -91,12 +93,13 @@ struct Market {
   std::vector<Product> products;
   std::vector<Query> queries;  // of all parts, no text twice
   std::vector<Judgement> train, dev, test;
-  std::vector<WordPair> misspellings;  // wrong, right: every one that queries may contain
+  std::vector<WordPair> misspellings;  // wrong, right: every one that queries may contain; English only
   std::vector<WordPair> synonyms;      // word, synonym: every one that titles and queries may contain
+  std::vector<std::string> words;      // of which titles and queries are made; Chinese only
 };
 
 // Error(usage) if the options are out of range or ask for more different queries than there are.
-Market make_market(const MarketConfig& config);
+Market make_market(const MarketConfig& config, Language language = Language::english);
 
 // The relevance of a product to an intent, before any rater.
 double true_relevance(const Product& product, const Intent& intent);
@@ -106,6 +109,7 @@ double true_relevance(const Product& product, const Intent& intent);
 //   relevance_{train,dev,test}.tsv    query, product, title, relevance
 //   misspellings.tsv                  wrong, right
 //   synonyms.tsv                      word, synonym
-Market write_market(const std::filesystem::path& folder, const MarketConfig& config);
+Market write_market(const std::filesystem::path& folder, const MarketConfig& config,
+                    Language language = Language::english);
 
 }  // namespace steelyard
