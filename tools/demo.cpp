@@ -137,8 +137,7 @@ void run_demo(const std::filesystem::path& out, bool quiet) {
   }
   std::filesystem::create_directories(out);
   write_atomically(out / kMark, "made by steelyard demo, which may replace what it made\n");
-  Learned english = learn(Language::english, out, quiet),
-                chinese = learn(Language::chinese, out, quiet);
+  Learned english = learn(Language::english, out, quiet), chinese = learn(Language::chinese, out, quiet);
 
   Report report;
   report.title = "A simulated shop";
@@ -239,13 +238,11 @@ void add_market(CLI::App& app) {
     for (const std::string& setting : o->settings) apply_setting(setting, config);
     if (std::filesystem::exists(o->out) && !std::filesystem::is_empty(o->out))
       fail(Fault::usage, "--out ", o->out, ": the folder is in use; expected a new or empty one");
-    Progress progress(o->quiet);
-    for (const auto& [language, name] :
-         {std::pair{Language::english, "English"}, {Language::chinese, "Chinese"}}) {
-      const Market market = write_market(o->out, config, language);
-      progress.message(text(o->out, ": ", market.products.size(), " products, ", market.queries.size(),
-                            " queries in ", name));
-    }
+    const Market english = write_market(o->out, config),
+                 chinese = write_market(o->out, config, Language::chinese);
+    Progress(o->quiet).message(text(o->out, ": ", english.products.size(), " products, ",
+                                    english.queries.size(), " queries in English, ", chinese.queries.size(),
+                                    " in Chinese"));
   });
 }
 
