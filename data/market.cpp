@@ -29,7 +29,8 @@ std::vector<std::string> split(std::string_view text, char at) {
 
 // ---- the words ----
 
-// A thing's name and its synonyms, parted by |. Chinese words are parted by blanks, too, which texts leave out.
+// A thing's name and its synonyms, parted by |. Chinese words are parted by blanks, which texts leave out in
+// the end: until then both languages are handled alike.
 struct Words {
   const char *english, *chinese;
 
@@ -480,7 +481,7 @@ Product make_product(int64_t seed, int number, const Shelves& shelves, Language 
     product.attributes.push_back(dice.one_of(shelves.values_of.at(kind)));
   std::sort(product.attributes.begin(), product.attributes.end());
   product.cents = 100 * int64_t{category.low} + dice.below(100 * (category.high - category.low));
-  if (language == Language::chinese) dice = Dice(seed, "title_zh", number);
+  if (language == Language::chinese) dice = Dice(seed, "title_zh", number);  // the same product so far
   product.title = title_of(product, shelves, language, dice);
   return product;
 }

@@ -157,8 +157,10 @@ void run_demo(const std::filesystem::path& out, bool quiet) {
   Table meant{"Words that mean another",
               {"what", "known", "bm25", "deepbow"},
               {},
-              "Recognised is a word that, asked alone, scores what it means above everything else that it "
-              "could mean. Synonyms that share a run of characters with what they mean are left out."};
+              "A word is recognised if, asked alone, it scores what it means above everything else that it "
+              "could mean: above every other correct word, or every other name of a category or attribute. "
+              "Synonyms that share a run of characters with what they mean are left out; so bm25, which "
+              "counts words, can recognise none."};
   for (const auto& [name, value] : english.deepbow.test) comparison.header.push_back(name);
   Output console;
   console << "\nsimulated shop, test queries   spearman   auc     ndcg10\n";
@@ -176,7 +178,7 @@ void run_demo(const std::filesystem::path& out, bool quiet) {
     for (const auto& [name, value] : trained.test) comparison.rows.back().push_back(rounded(value));
   };
   for (const Learned* learned : {&english, &chinese}) compare(learned->bm25), compare(learned->deepbow);
-  console << "\nwords that mean another        known      bm25    deepbow\n";
+  console << "\nrecognised                     known      bm25    deepbow\n";
   const auto count = [&](const Learned& learned, const Asked& asked) {
     const auto known = std::ssize(asked.pairs), by_words = recognised(learned.bm25.model, asked),
                found = recognised(learned.deepbow.model, asked);
