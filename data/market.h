@@ -20,8 +20,13 @@
 // Why counting shared words does badly, as in real shops: accessories and neighbours share the head noun,
 // titles name what they fit, synonyms share nothing, and some candidates are chosen for the words they share.
 //
-// Later parts (Chinese queries, shoppers and their weeks, tasks in conflict) draw from streams of their own
-// and leave this one as it is. Next: market.cpp begins with the word lists.
+// The shop speaks English and Chinese. Its products are the same, so are family, brand, attributes and price;
+// titles and queries are made anew, of Chinese words and without blanks between them, with synonyms of their own
+// and without misspellings. A Market is one language's, so whoever reads one needs to know nothing of the other,
+// and both write into one folder, so that one --data-dir serves every configuration.
+//
+// Later parts (Chinese already, shoppers and their weeks, tasks in conflict) draw from streams of their own and
+// leave the English files as they are. Next: market.cpp begins with the word lists.
 #pragma once
 
 #include <cstdint>
@@ -49,10 +54,12 @@ struct MarketConfig {
     f("dev_queries", dev_queries, "different queries to choose by, none of them in train");
     f("test_queries", test_queries, "different queries to report on, in neither");
     f("products_per_query", products_per_query, "judged products per query");
-    f("misspelt", misspelt, "share of the queries with a misspelt word");
+    f("misspelt", misspelt, "share of the English queries with a misspelt word");
     f("careless", careless, "probability that a rater answers at random");
   }
 };
+
+enum class Language { english, chinese };
 
 struct Product {
   std::string id;
@@ -91,12 +98,13 @@ struct Market {
   std::vector<Product> products;
   std::vector<Query> queries;  // of all parts, no text twice
   std::vector<Judgement> train, dev, test;
-  std::vector<WordPair> misspellings;  // wrong, right: every one that queries may contain
+  std::vector<WordPair> misspellings;  // wrong, right: every one that queries may contain; English only
   std::vector<WordPair> synonyms;      // word, synonym: every one that titles and queries may contain
+  std::vector<std::string> words;      // of which titles and queries are made; Chinese only
 };
 
 // Error(usage) if the options are out of range or ask for more different queries than there are.
-Market make_market(const MarketConfig& config);
+Market make_market(const MarketConfig& config, Language language = Language::english);
 
 // The relevance of a product to an intent, before any rater.
 double true_relevance(const Product& product, const Intent& intent);
@@ -106,6 +114,10 @@ double true_relevance(const Product& product, const Intent& intent);
 //   relevance_{train,dev,test}.tsv    query, product, title, relevance
 //   misspellings.tsv                  wrong, right
 //   synonyms.tsv                      word, synonym
-Market write_market(const std::filesystem::path& folder, const MarketConfig& config);
+// and in Chinese catalogue_zh.tsv, relevance_zh_{train,dev,test}.tsv, synonyms_zh.tsv and
+//   words_zh.txt                      the words, for data/dictionary.h. All are equally frequent, so the cut with
+//                                     the fewest words is taken.
+Market write_market(const std::filesystem::path& folder, const MarketConfig& config,
+                    Language language = Language::english);
 
 }  // namespace steelyard

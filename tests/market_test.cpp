@@ -5,8 +5,11 @@
 #include <map>
 #include <set>
 
+#include "core/random.h"
 #include "data/metrics.h"
 #include "data/table.h"
+#include "data/tokenizer.h"
+#include "data/utf8.h"
 #include "tests/support.h"
 
 namespace steelyard {
@@ -14,6 +17,11 @@ namespace {
 
 const Market& market() {
   static const Market made = make_market({});
+  return made;
+}
+
+const Market& chinese() {
+  static const Market made = make_market({}, Language::chinese);
   return made;
 }
 
@@ -228,6 +236,111 @@ TEST_CASE("the files can be read back") {
   test::write_file(folder / "file", "");
   test::check_fails(
       Fault::resources, [&] { write_market(folder / "file" / "x", {}); }, "cannot be created");
+}
+
+TEST_CASE("the English files are what they have always been") {
+  const test::TempDir folder;
+  write_market(folder.path(), {});
+  const std::pair<const char*, uint64_t> files[] = {
+      {"catalogue.tsv", 0x97419ac4d7dc9e72},       {"misspellings.tsv", 0xa6c8403163772bec},
+      {"relevance_dev.tsv", 0xaea210eb8322de5a},   {"relevance_test.tsv", 0xf129f4237252b068},
+      {"relevance_train.tsv", 0x723e6f0731d35b70}, {"synonyms.tsv", 0x1653e8d68cbf6660}};
+  for (const auto& file : files)
+    CHECK_MESSAGE(key_part(test::read_file(folder / file.first)) == file.second, file.first);
+  CHECK(std::distance(std::filesystem::directory_iterator(folder.path()), {}) == 6);
+}
+
+TEST_CASE("the shop is the same in Chinese: its products, and how relevant they are") {
+  CHECK(chinese().train.size() == 12000);
+  CHECK(chinese().dev.size() == 2000);
+  CHECK(chinese().test.size() == 2000);
+  CHECK(chinese().misspellings.empty());
+  CHECK(chinese().synonyms.size() > 100);
+  REQUIRE(chinese().products.size() == market().products.size());
+  bool same = true;
+  for (size_t i = 0; i < chinese().products.size(); ++i) {
+    const Product &one = chinese().products[i], &other = market().products[i];
+    same = same && one.id == other.id && one.category == other.category && one.brand == other.brand &&
+           one.attributes == other.attributes && one.cents == other.cents;
+  }
+  CHECK(same);
+
+  std::map<int, int> parts;
+  int part = 0;
+  for (const auto* judgements : {&chinese().train, &chinese().dev, &chinese().test}) {
+    for (const Judgement& judgement : *judgements) {
+      const Query& query = chinese().queries[static_cast<size_t>(judgement.query)];
+      const Product& product = chinese().products[static_cast<size_t>(judgement.product)];
+      CHECK(parts.emplace(judgement.query, part).first->second == part);
+      CHECK(judgement.truth == true_relevance(product, query.intent));
+      CHECK(std::abs(judgement.relevance - judgement.truth) <= 2);
+    }
+    ++part;
+  }
+  std::set<std::string> texts;
+  for (const Query& query : chinese().queries) CHECK_MESSAGE(texts.insert(query.text).second, query.text);
+
+  const Market again = make_market({}, Language::chinese);
+  for (size_t i = 0; i < again.queries.size(); ++i)
+    same = same && again.queries[i].text == chinese().queries[i].text;
+  for (size_t i = 0; i < again.products.size(); ++i)
+    same = same && again.products[i].title == chinese().products[i].title;
+  for (size_t i = 0; i < again.train.size(); ++i)
+    same = same && again.train[i].product == chinese().train[i].product &&
+           again.train[i].relevance == chinese().train[i].relevance;
+  CHECK(same);
+}
+
+TEST_CASE("Chinese is written without blanks and cut into the words it was made of") {
+  const test::TempDir folder;
+  write_market(folder.path(), {}, Language::chinese);
+  const Dictionary dictionary = Dictionary::read(folder / "words_zh.txt");
+  CHECK(dictionary.size() == std::ssize(chinese().words));
+  const std::set<std::string, std::less<>> known(chinese().words.begin(), chinese().words.end());
+  const Tokenizer tokenizer({}, &dictionary);
+  Tokens tokens;
+  const auto cut = [&](const std::string& text) {
+    tokenizer.tokenize(text, tokens);
+    return ' ' + std::string(tokens.text()) + ' ';
+  };
+
+  std::map<std::string, std::set<std::string>> wordings;  // by name, the name among them
+  std::set<std::string> all;
+  for (const auto* names : {&chinese().categories, &chinese().attributes, &chinese().brands})
+    for (const std::string& name : *names) wordings[name].insert(name), all.insert(name);
+  CHECK(all.size() == market().categories.size() + market().attributes.size() + market().brands.size());
+  for (const WordPair& pair : chinese().synonyms) {
+    CHECK_MESSAGE(all.insert(pair.other).second, pair.other);
+    wordings.at(pair.word).insert(pair.other);
+  }
+
+  std::set<std::string> used;
+  const auto says = [&](const std::string& text, const std::string& name) {
+    const std::string words = cut(text);
+    bool found = false;
+    for (const std::string& wording : wordings.at(name))
+      if (words.find(cut(wording)) != words.npos) found = true, used.insert(wording);
+    return found;
+  };
+  const auto check_text = [&](const std::string& text, int category, int brand,
+                              const std::vector<int>& attributes) {
+    CAPTURE(text);
+    CHECK(valid_utf8(text));
+    CHECK(text.find_first_of(" \t") == text.npos);
+    cut(text);
+    for (int64_t i = 0; i < tokens.size(); ++i)
+      CHECK((known.count(tokens[i]) == 1 ||
+             tokens[i].find_first_not_of("abcdefghijklmnopqrstuvwxyz0123456789") == tokens[i].npos));
+    CHECK(says(text, chinese().categories[static_cast<size_t>(category)]));
+    if (brand >= 0) CHECK(says(text, chinese().brands[static_cast<size_t>(brand)]));
+    for (const int attribute : attributes)
+      CHECK(says(text, chinese().attributes[static_cast<size_t>(attribute)]));
+  };
+  for (const Product& product : chinese().products)
+    check_text(product.title, product.category, product.brand, product.attributes);
+  for (const Query& query : chinese().queries)
+    check_text(query.text, query.intent.category, query.intent.brand, query.intent.attributes);
+  for (const std::string& wording : all) CHECK_MESSAGE(used.count(wording) == 1, wording);
 }
 
 TEST_CASE("options out of range are refused") {

@@ -1,6 +1,6 @@
-// The main job on simulated data: a shop is made up, a DeepBoW and a BM25 are trained on it, scored,
-// explained, and compared with what is known about the shop.
-#include <chrono>
+// The main job on simulated data: a shop is made up, in English and in Chinese, a DeepBoW and a BM25 are trained on
+// it, scored, explained, and compared with what is known about the shop.
+#include <algorithm>
 #include <cstdio>
 
 #include "core/file.h"
@@ -24,35 +24,77 @@ struct Trained {
   Metrics test;
 };
 
-Trained train_and_test(const std::string& name, RunConfig config, const std::filesystem::path& out,
-                       bool quiet) {
+Trained train_and_test(const std::string& name, const RunConfig& config, const std::string& test,
+                       const std::filesystem::path& out, bool quiet) {
   train_run(config, out / name, {.quiet = quiet});
   Relevance model = Relevance::open(out / name);
-  Metrics test = evaluate_table(model, (out / "market" / "relevance_test.tsv").string(), 0).metrics;
-  return {name, std::move(model), std::move(test)};
+  Metrics metrics = evaluate_table(model, (out / "market" / test).string(), 0).metrics;
+  return {name, std::move(model), std::move(metrics)};
 }
 
-// Of the misspellings that queries contain, how many score their correct word above every other correct word?
-struct Found {
-  int found = 0, all = 0;
+// Words that shoppers use for another.
+struct Asked {
+  std::string what;
+  std::vector<WordPair> pairs;      // asked, meant
+  std::vector<std::string> things;  // all that could be meant
 };
-Found misspellings_found(const Relevance& model, const Market& market) {
-  Found result;
+
+// Of the words asked, how many score the one meant above everything else that could be?
+int64_t recognised(const Relevance& model, const Asked& asked) {
+  Workspace workspace;
+  std::vector<Bag> things(asked.things.size());
+  for (size_t i = 0; i < things.size(); ++i)
+    model.encode(Side::product, asked.things[i], things[i], workspace);
+  Bag query;
+  const auto found = [&](const WordPair& pair) {
+    model.encode(Side::query, pair.word, query, workspace);
+    double meant = 0, other = 0;
+    for (size_t i = 0; i < things.size(); ++i) {
+      double& best = asked.things[i] == pair.other ? meant : other;
+      best = std::max(best, score(query, things[i]));
+    }
+    return meant > other;
+  };
+  return std::count_if(asked.pairs.begin(), asked.pairs.end(), found);
+}
+
+// Synonyms of the names, but those that share a term with theirs and so can be matched by their letters.
+Asked synonyms_of(const std::vector<std::string>& names, const Market& market, const Relevance& model,
+                  const std::string& what) {
+  Asked asked{what, {}, market.categories};
+  asked.things.insert(asked.things.end(), market.attributes.begin(), market.attributes.end());
   Workspace workspace;
   Bag query, product;
-  for (const WordPair& pair : market.misspellings) {
-    model.encode(Side::query, pair.word, query, workspace);
-    std::string best;
-    double best_score = 0;
-    for (const WordPair& other : market.misspellings) {
-      model.encode(Side::product, other.other, product, workspace);
-      const double s = score(query, product);
-      if (s > best_score) best = other.other, best_score = s;
-    }
-    ++result.all;
-    result.found += best == pair.other;
+  for (const auto& [name, synonym] : market.synonyms) {
+    if (std::find(names.begin(), names.end(), name) == names.end()) continue;
+    model.encode(Side::query, synonym, query, workspace);
+    model.encode(Side::product, name, product, workspace);
+    const auto terms = query.terms.all();
+    if (std::none_of(terms.begin(), terms.end(),
+                     [&](const Term& term) { return product.terms.find(term.id) >= 0; }))
+      asked.pairs.push_back({synonym, name});
   }
-  return result;
+  return asked;
+}
+
+Asked misspellings_of(const Market& market) {
+  Asked asked{"misspellings", market.misspellings, {}};
+  for (const WordPair& pair : market.misspellings) asked.things.push_back(pair.other);
+  return asked;
+}
+
+// Of the first query of the test, the product that suits it best.
+Explanation explained(const Relevance& model, const Market& market) {
+  const Judgement* shown = &market.test[0];
+  for (const Judgement& j : market.test)
+    if (j.query == shown->query && j.truth > shown->truth) shown = &j;
+  const std::string& query_text = market.queries[static_cast<size_t>(shown->query)].text;
+  const std::string& title = market.products[static_cast<size_t>(shown->product)].title;
+  Workspace workspace;
+  Bag query, product;
+  model.encode(Side::query, query_text, query, workspace);
+  model.encode(Side::product, title, product, workspace);
+  return explain(model, query_text, title, query, product);
 }
 
 std::string rounded(double value) {
@@ -61,84 +103,106 @@ std::string rounded(double value) {
   return buffer;
 }
 
+// What was learned of one language.
+struct Learned {
+  Market market;
+  RunConfig config;
+  Trained bm25, deepbow;
+};
+
+Learned learn(Language language, const std::filesystem::path& out, bool quiet) {
+  const bool chinese = language == Language::chinese;
+  Market market = write_market(out / "market", {}, language);
+  RunConfig config;
+  parse_config(chinese ? kMarketDeepBowZh : kMarketDeepBow,
+               chinese ? "market_deepbow_zh.toml" : "market_deepbow.toml", config);
+  config.run.data_dir = (out / "market").string();
+  RunConfig words = config;
+  words.model = "bm25";
+  words.vocabulary.word_ngrams = 1;
+  words.vocabulary.subword_max = words.vocabulary.across = words.vocabulary.ideographs = 0;
+  const std::string suffix = chinese ? "_zh" : "", test = "relevance" + suffix + "_test.tsv";
+  Trained bm25 = train_and_test("bm25" + suffix, words, test, out, quiet);
+  Trained deepbow = train_and_test("deepbow" + suffix, config, test, out, quiet);
+  return {std::move(market), std::move(config), std::move(bm25), std::move(deepbow)};
+}
+
 void run_demo(const std::filesystem::path& out, bool quiet) {
   if (std::filesystem::exists(out) && !std::filesystem::is_empty(out)) {
     if (!std::filesystem::exists(out / kMark))
       fail(Fault::usage, "--out ", out.string(),
            ": the folder is in use; expected a new or empty one, or one of an earlier demo");
-    for (const char* made : {"market", "deepbow", "bm25", "report.html"})
+    for (const char* made : {"market", "deepbow", "bm25", "deepbow_zh", "bm25_zh", "report.html"})
       std::filesystem::remove_all(out / made);
   }
   std::filesystem::create_directories(out);
   write_atomically(out / kMark, "made by steelyard demo, which may replace what it made\n");
-  const Market market = write_market(out / "market", {});
-  RunConfig config;
-  parse_config(kMarketDeepBow, "market_deepbow.toml", config);
-  config.run.data_dir = (out / "market").string();
-  RunConfig words = config;
-  words.model = "bm25";
-  words.vocabulary.word_ngrams = 1;
-  words.vocabulary.subword_max = words.vocabulary.across = 0;
-
-  Trained trained[] = {train_and_test("bm25", words, out, quiet),
-                       train_and_test("deepbow", config, out, quiet)};
-  const Relevance& model = trained[1].model;
-  const Found found = misspellings_found(model, market),
-              by_words = misspellings_found(trained[0].model, market);
+  Learned english = learn(Language::english, out, quiet), chinese = learn(Language::chinese, out, quiet);
 
   Report report;
   report.title = "A simulated shop";
   report.summary =
-      text("A shop of ", market.products.size(), " products was made up, with ", market.queries.size(),
-           " queries and graded judgements. What follows was learned from them. Simulated results say "
-           "nothing about a real shop.");
-  report.metrics_title = "DeepBoW on the test rows";
-  report.metrics = trained[1].test;
+      text("A shop of ", english.market.products.size(), " products was made up, with ",
+           english.market.queries.size(), " queries in English and ", chinese.market.queries.size(),
+           " in Chinese, and graded judgements. What follows was learned from them. Simulated "
+           "results say nothing about a real shop.");
+  report.metrics_title = "DeepBoW on the test rows in English";
+  report.metrics = english.deepbow.test;
   report.metrics_jsonl = MappedFile(out / "deepbow" / "metrics.jsonl").text();
-  report.config_toml = dump_config(config);
-  Table comparison{
-      "On queries that nobody trained on", {"model"}, {}, "bm25 counts words; deepbow learned its weights."};
-  for (const auto& [name, value] : trained[1].test) comparison.header.push_back(name);
-  for (const Trained& t : trained) {
-    comparison.rows.push_back({t.name});
-    for (const auto& [name, value] : t.test) comparison.rows.back().push_back(rounded(value));
-  }
-  report.tables.push_back(std::move(comparison));
-  report.tables.push_back(
-      {"Misspellings recognised",
-       {"model", "recognised", "known"},
-       {{"bm25", std::to_string(by_words.found), std::to_string(by_words.all)},
-        {"deepbow", std::to_string(found.found), std::to_string(found.all)}},
-       "A misspelling is recognised if its correct word scores above every other correct word."});
-  const std::string query_text = market.queries[static_cast<size_t>(market.test[0].query)].text;
-  const Judgement* shown = &market.test[0];
-  for (const Judgement& j : market.test)
-    if (j.query == shown->query && j.truth > shown->truth) shown = &j;
-  const std::string& title = market.products[static_cast<size_t>(shown->product)].title;
-  Workspace workspace;
-  Bag query, product;
-  model.encode(Side::query, query_text, query, workspace);
-  model.encode(Side::product, title, product, workspace);
-  report.best.push_back(explain(model, query_text, title, query, product));
-  write_atomically(out / "report.html", report_page(report));
-
+  report.config_toml = dump_config(english.config);
+  Table comparison{"On queries that nobody trained on",
+                   {"model"},
+                   {},
+                   "bm25 counts words; deepbow learned its weights and its words; zh: in Chinese."};
+  Table meant{"Words that mean another",
+              {"what", "known", "bm25", "deepbow"},
+              {},
+              "A word is recognised if, asked alone, it scores what it means above everything else that it "
+              "could mean: above every other correct word, or every other name of a category or attribute. "
+              "Synonyms that share a run of characters with what they mean are left out; so bm25, which "
+              "counts words, can recognise none."};
+  for (const auto& [name, value] : english.deepbow.test) comparison.header.push_back(name);
   Output console;
   console << "\nsimulated shop, test queries   spearman   auc     ndcg10\n";
-  for (const Trained& t : trained) {
+  const auto compare = [&](const Trained& trained) {
     char line[80];
     const auto metric = [&](const char* wanted) {
-      for (const auto& [name, value] : t.test)
+      for (const auto& [name, value] : trained.test)
         if (name == wanted) return value;
       return 0.0;
     };
-    std::snprintf(line, sizeof line, "%-30s %.3f      %.3f   %.3f\n", t.name.c_str(), metric("spearman"),
-                  metric("auc"), metric("ndcg10"));
+    std::snprintf(line, sizeof line, "%-30s %.3f      %.3f   %.3f\n", trained.name.c_str(),
+                  metric("spearman"), metric("auc"), metric("ndcg10"));
     console << line;
+    comparison.rows.push_back({trained.name});
+    for (const auto& [name, value] : trained.test) comparison.rows.back().push_back(rounded(value));
+  };
+  for (const Learned* learned : {&english, &chinese}) compare(learned->bm25), compare(learned->deepbow);
+  console << "\nrecognised                     known      bm25    deepbow\n";
+  const auto count = [&](const Learned& learned, const Asked& asked) {
+    const auto known = std::ssize(asked.pairs), by_words = recognised(learned.bm25.model, asked),
+               found = recognised(learned.deepbow.model, asked);
+    char line[80];
+    std::snprintf(line, sizeof line, "%-30s %-10td %-7td %td\n", asked.what.c_str(), known, by_words, found);
+    console << line;
+    meant.rows.push_back(
+        {asked.what, std::to_string(known), std::to_string(by_words), std::to_string(found)});
+  };
+  count(english, misspellings_of(english.market));
+  for (const auto& [learned, zh] : {std::pair{&english, ""}, {&chinese, ", zh"}}) {
+    const Market& market = learned->market;
+    const Relevance& model = learned->deepbow.model;
+    count(*learned, synonyms_of(market.categories, market, model, text("synonyms of products", zh)));
+    count(*learned, synonyms_of(market.attributes, market, model, text("synonyms of attributes", zh)));
   }
-  console << text("misspellings recognised        ", found.found, " of ", found.all,
-                  " (bm25: ", by_words.found, ")\n\n");
-  console << "query    " << query_text << "\nproduct  " << title << "\n";
-  console << explanation_text(report.best[0]) << "\nreport   " << (out / "report.html").string() << "\n";
+  report.tables = {std::move(comparison), std::move(meant)};
+  for (const Learned* learned : {&english, &chinese})
+    report.best.push_back(explained(learned->deepbow.model, learned->market));
+  write_atomically(out / "report.html", report_page(report));
+
+  for (const Explanation& each : report.best)
+    console << "\nquery    " << each.query << "\nproduct  " << each.product << "\n" << explanation_text(each);
+  console << "\nreport   " << (out / "report.html").string() << "\n";
   console.flush();
 }
 
@@ -176,9 +240,11 @@ void add_market(CLI::App& app) {
     for (const std::string& setting : o->settings) apply_setting(setting, config);
     if (std::filesystem::exists(o->out) && !std::filesystem::is_empty(o->out))
       fail(Fault::usage, "--out ", o->out, ": the folder is in use; expected a new or empty one");
-    const Market market = write_market(o->out, config);
-    Progress(o->quiet).message(
-        text(o->out, ": ", market.products.size(), " products, ", market.queries.size(), " queries"));
+    const Market english = write_market(o->out, config),
+                 chinese = write_market(o->out, config, Language::chinese);
+    Progress(o->quiet).message(text(o->out, ": ", english.products.size(), " products, ",
+                                    english.queries.size(), " queries in English, ", chinese.queries.size(),
+                                    " in Chinese"));
   });
 }
 

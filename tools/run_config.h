@@ -64,6 +64,7 @@ struct RunConfig : RelevanceConfig, TrainingConfig {
   void validate() const;  // Error(usage) names the key
 };
 
-extern const char* const kMarketDeepBow;  // tools/configs/market_deepbow.toml
+// tools/configs/market_deepbow.toml and market_deepbow_zh.toml
+extern const char *const kMarketDeepBow, *const kMarketDeepBowZh;
 
 }  // namespace steelyard
