@@ -61,7 +61,8 @@ constexpr int64_t kPriorLengths = 80;  // words of a text: 0 … 78, more
 constexpr int64_t kSample = 256;       // words by which a step estimates the penalty of all
 
 // With latent vectors, training begins where V_c(t) = log(1 + relu(kKinship (cos − kLeastKinship))).
-constexpr real kKinship = 2, kLeastKinship = real(0.2);
+constexpr real kKinship = 4, kLeastKinship = real(0.4);
+constexpr real kNever = -1e6;  // b_t of a word that expands no text
 
 }  // namespace
 
@@ -115,6 +116,7 @@ DeepBow::Bags DeepBow::make(Parameters::Scope scope, Side side) const {
                              }));
     bags.bias =
         &scope.table("bias", {encoder_->table().shape.rows(), 1}, constant(-kKinship * kLeastKinship));
+    choose_words(bags);
     return bags;
   }
   if (bags.weighting) {
@@ -124,11 +126,18 @@ DeepBow::Bags DeepBow::make(Parameters::Scope scope, Side side) const {
   bags.context = &scope.add("context", {width, 1}, constant(0));
   bags.output = &scope.add("output", {width, width}, glorot(width, width));
   bags.bias = &scope.table("bias", {encoder_->table().shape.rows(), 1}, constant(0));
+  choose_words(bags);
   if (config_.gate) {
     bags.gate = &scope.add("gate", {2 * width, 1}, constant(0));
     bags.gate_bias = &scope.add("gate_bias", {1}, constant(-3));  // the word's own weight first
   }
   return bags;
+}
+
+void DeepBow::choose_words(Bags& bags) const {
+  bags.words.clear();
+  for (int32_t row : encoder_->all_rows())
+    if (bags.bias->buffer.host()[at(row)] > kNever / 2) bags.words.push_back(row);
 }
 
 void DeepBow::read(Side side, const Bag& bag, TextColumns& out) const {
@@ -236,7 +245,7 @@ Weights DeepBow::weigh(Tape& tape, Side side, const TextBatch& texts) const {
   const Reading reading = this->reading(tape, side, texts);
   const bool expands = reading.bags.expands;
   Weights weights{own(tape, reading)};
-  if (expands) weights.expansion = expansion(tape, reading, encoder_->all_rows());
+  if (expands) weights.expansion = expansion(tape, reading, reading.bags.words);
   if (!config_.priors) return weights;
   const int64_t n = texts.texts.size();
   const std::span<real> ones = tape.array<real>(n);
@@ -248,8 +257,9 @@ Weights DeepBow::weigh(Tape& tape, Side side, const TextBatch& texts) const {
 }
 
 int32_t DeepBow::expansion_id(Side side, int64_t column) const {
-  const int64_t words = of(side).expands ? encoder_->words() : 0;
-  return column < words ? encoder_->id(column) : static_cast<int32_t>(vocabulary_.size() + column - words);
+  const std::vector<int32_t>& words = of(side).words;
+  return column < std::ssize(words) ? encoder_->id(words[at(column)])
+                                    : static_cast<int32_t>(vocabulary_.size() + column - std::ssize(words));
 }
 
 std::string_view DeepBow::name(int32_t id) const {
@@ -281,6 +291,21 @@ std::vector<int32_t> DeepBow::sources(Tape& tape, Side side, const TextBatch& te
 }
 
 // ---- training
+
+void DeepBow::pretrain(const PairRows& pairs, const Workers& workers) {
+  if (!encoder_ || !encoder_->pretrain(pairs, workers)) return;
+  // What no text of the other side holds would only make bags long.
+  for (Bags* bags : {&query_, &product_}) {
+    if (!bags->expands) continue;
+    std::vector<bool> held(at(encoder_->table().shape.rows()));
+    for (int32_t id : (bags == &query_ ? pairs.products : pairs.queries).terms.values)
+      if (const int32_t row = encoder_->row(id); row >= 0) held[at(row)] = true;
+    const std::span<real> bias = bags->bias->buffer.host();
+    for (size_t row = 0; row < bias.size(); ++row)
+      if (!held[row]) bias[row] = kNever;
+    choose_words(*bags);
+  }
+}
 
 PairOptions DeepBow::pair_options() const {
   return {.query_dropout = config_.query_dropout,
@@ -314,17 +339,17 @@ Scores DeepBow::expanded_scores(Tape& tape, const Reading& of, const PairBatch& 
   offsets.add(terms.size());
   const Var by_text = expansion(tape, of, texts, words);
   Scores out{segment_sum(gather(other, terms) * by_text, Segments::between(offsets))};
-  if (of.bags.penalty > 0 && encoder_->words() > 0) {
+  if (const std::vector<int32_t>& all = of.bags.words; of.bags.penalty > 0 && !all.empty()) {
     const std::span<int32_t> sample = tape.array<int32_t>(kSample);
     const uint64_t key = tape.next_random_key();
-    for (size_t i = 0; i < sample.size(); ++i)
-      sample[i] = encoder_->all_rows()[random_bits(key, i) % static_cast<uint64_t>(encoder_->words())];
+    for (size_t i = 0; i < sample.size(); ++i) sample[i] = all[random_bits(key, i) % all.size()];
     const Var weights = expansion(tape, of, sample);  // [n, kSample]
     const std::span<real> share = tape.array<real>(weights.rows());
     std::fill(share.begin(), share.end(), 1 / static_cast<real>(share.size()));
     const Var means = matmul(tape.constant({1, weights.rows()}, share), weights);
     const double ramp = std::min(1.0, 3 * progress);
-    const double factor = of.bags.penalty * ramp * ramp * encoder_->words() / static_cast<double>(kSample);
+    const double factor =
+        of.bags.penalty * ramp * ramp * static_cast<double>(all.size()) / static_cast<double>(kSample);
     out.penalty = affine(sum(config_.penalty == "flops" ? square(means) : means), static_cast<real>(factor));
   }
   return out;

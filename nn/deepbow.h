@@ -75,9 +75,7 @@ class DeepBow final : public BagModel {
   std::string_view name(int32_t id) const override;
   std::vector<int32_t> sources(Tape& tape, Side side, const TextBatch& texts, Ids ids) const override;
 
-  void pretrain(const PairRows& pairs, const Workers& workers) override {
-    if (encoder_) encoder_->pretrain(pairs, workers);
-  }
+  void pretrain(const PairRows& pairs, const Workers& workers) override;
   Scores scores(Tape& tape, const PairBatch& pairs, double progress) const override;
   PairOptions pair_options() const override;
   double first_score() const override;
@@ -91,10 +89,13 @@ class DeepBow final : public BagModel {
     const Parameter *prior_term = nullptr, *prior_length = nullptr, *prior_bias = nullptr;  // ω, λ, c
     const Parameter* attention = nullptr;                                                   // A
     const Parameter* context = nullptr;                                                     // u
-    const Parameter *output = nullptr, *bias = nullptr;                                     // O, b_t
+    const Parameter* output = nullptr;                                                      // O
+    Parameter* bias = nullptr;                                                              // b_t
     const Parameter *gate = nullptr, *gate_bias = nullptr;                                  // v, b
+    std::vector<int32_t> words = {};  // that it may bring in: rows of the encoder's table, ascending
   };
   Bags make(Parameters::Scope at, Side side) const;
+  void choose_words(Bags& bags) const;  // those whose b_t says so
   const Bags& of(Side side) const { return side == Side::query ? query_ : product_; }
 
   // A batch of one side, with what several of its weights need.

@@ -90,9 +90,12 @@ Encoder::Encoder(Parameters::Scope at, const EncoderConfig& config, const Vocabu
   sides_[1] = &at.add("product", {width}, constant(0));
 }
 
-void Encoder::pretrain(const PairRows& pairs, const Workers& workers) {
-  if (!latent() || std::ranges::any_of(words_->buffer.host(), [](real x) { return x != 0; })) return;
-  std::ranges::copy(latent_vectors(pairs, {rows_, idf_}, width(), workers), words_->buffer.host().begin());
+bool Encoder::pretrain(const PairRows& pairs, const Workers& workers) {
+  if (!latent() || std::ranges::any_of(words_->buffer.host(), [](real x) { return x != 0; })) return false;
+  std::ranges::copy(latent_vectors({pairs.queries.terms, pairs.products.terms, pairs.query, pairs.product},
+                                   {rows_, idf_}, width(), workers),
+                    words_->buffer.host().begin());
+  return true;
 }
 
 void Encoder::read(const Bag& bag, TextColumns& out) const {

@@ -61,17 +61,17 @@ class Encoder {
   Encoder(Parameters::Scope at, const EncoderConfig& config, const Vocabulary& vocabulary);
 
   bool latent() const { return config_.kind == "latent"; }
-  // latent: the vectors of the terms, unless they are there.
-  void pretrain(const PairRows& pairs, const Workers& workers);
+  // latent: the vectors of the terms. False if there was nothing to do: they are there, or learned from pairs.
+  bool pretrain(const PairRows& pairs, const Workers& workers);
 
   // Appends the words and characters of a text to `out`, which ends at max_words and max_characters.
   void read(const Bag& bag, TextColumns& out) const;
   Encoded operator()(Tape& tape, Side side, const TextBatch& texts) const;
 
   int64_t width() const { return config_.width; }
-  // The words with a vector of their own: their ids in the vocabulary and their rows in the table, both ascending.
+  // The words with a vector of their own: their rows in the table and their ids in the vocabulary, both ascending.
   int32_t words() const { return static_cast<int32_t>(ids_.size()); }
-  int32_t id(int64_t word) const { return ids_[static_cast<size_t>(word)]; }
+  int32_t id(int32_t row) const { return ids_[static_cast<size_t>(row - all_rows_.front())]; }
   Ids all_rows() const { return all_rows_; }
   int32_t row(int32_t id) const {  // −1: none of its own
     return static_cast<size_t>(id) < rows_.size() ? rows_[static_cast<size_t>(id)] : -1;

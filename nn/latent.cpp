@@ -31,9 +31,9 @@ struct Sparse {
 };
 
 // The texts as rows of length one, the queries before the products.
-Sparse texts_of(const PairRows& pairs, const LatentTerms& terms) {
+Sparse texts_of(const LatentTexts& of, const LatentTerms& terms) {
   Sparse texts;
-  for (const Ragged<int32_t>* ids : {&pairs.queries.terms, &pairs.products.terms})
+  for (const Ragged<int32_t>* ids : {&of.queries, &of.products})
     for (int64_t text = 0; text < ids->size(); ++text) {
       double squares = 0;
       for (int32_t id : (*ids)[text]) {
@@ -51,11 +51,11 @@ Sparse texts_of(const PairRows& pairs, const LatentTerms& terms) {
 }
 
 // CᵀC of the matrix C that has a row for each pair, with a 1 for either text.
-Sparse company_of(const PairRows& pairs) {
-  const int64_t queries = pairs.queries.size(), texts = queries + pairs.products.size();
+Sparse company_of(const LatentTexts& of) {
+  const int64_t queries = of.queries.size(), texts = queries + of.products.size();
   std::vector<std::vector<int32_t>> partners(at(texts));
-  for (int64_t i = 0; i < pairs.size(); ++i) {
-    const int32_t query = pairs.query[at(i)], product = static_cast<int32_t>(queries) + pairs.product[at(i)];
+  for (size_t i = 0; i < of.query.size(); ++i) {
+    const int32_t query = of.query[i], product = static_cast<int32_t>(queries) + of.product[i];
     partners[at(query)].push_back(product);
     partners[at(product)].push_back(query);
   }
@@ -146,16 +146,16 @@ void orthonormalise(Dense& x, const Workers& workers) {
 
 }  // namespace
 
-std::vector<real> latent_vectors(const PairRows& pairs, const LatentTerms& terms, int64_t width,
+std::vector<real> latent_vectors(const LatentTexts& texts, const LatentTerms& terms, int64_t width,
                                  const Workers& workers) {
-  const Sparse texts = texts_of(pairs, terms), company = company_of(pairs);
-  const Sparse by_term = transposed(texts, std::ssize(terms.weights));
-  Dense x(std::ssize(terms.weights), width), of_texts(texts.rows(), width), together(texts.rows(), width);
+  const Sparse by_text = texts_of(texts, terms), company = company_of(texts);
+  const Sparse by_term = transposed(by_text, std::ssize(terms.weights));
+  Dense x(std::ssize(terms.weights), width), of_texts(by_text.rows(), width), together(by_text.rows(), width);
   const uint64_t key = key_of(1, "latent");
   for (size_t i = 0; i < x.values.size(); ++i) x.values[i] = random_normal(key, i);
   for (int i = 0; i < kIterations; ++i) {
     orthonormalise(x, workers);
-    multiply(texts, x, of_texts, workers);
+    multiply(by_text, x, of_texts, workers);
     multiply(company, of_texts, together, workers);
     multiply(by_term, together, x, workers);
   }

@@ -5,10 +5,17 @@
 // cosines mean anything, and those are the same in any basis: no singular value is computed.
 #pragma once
 
+#include <vector>
+
+#include "core/batch.h"
 #include "core/parallel.h"
-#include "nn/pairs.h"
 
 namespace steelyard {
+
+struct LatentTexts {
+  Ragged<int32_t> queries, products;  // ids of their terms
+  Ids query, product;                 // [pairs]
+};
 
 // The terms that take part: their rows by id, −1 for the others, and the weight of each row (its idf).
 struct LatentTerms {
@@ -17,7 +24,7 @@ struct LatentTerms {
 };
 
 // [weights, width]; rows of terms that no text holds are 0. The same bits for any number of threads.
-std::vector<real> latent_vectors(const PairRows& pairs, const LatentTerms& terms, int64_t width,
+std::vector<real> latent_vectors(const LatentTexts& texts, const LatentTerms& terms, int64_t width,
                                  const Workers& workers);
 
 }  // namespace steelyard

@@ -41,8 +41,8 @@ std::string random_text(uint64_t key, uint64_t most) {
 }
 
 // Every kind of model: the lexical bags, with priors, and with a text that is read, on either side and on both.
-const std::vector<std::string> kModels = {"bm25",      "lexical",   "deepbow",    "weighting",
-                                          "expansion", "both read", "words only", "dense"};
+const std::vector<std::string> kModels = {"bm25",      "lexical",    "deepbow", "weighting", "expansion",
+                                          "both read", "words only", "latent",  "dense"};
 
 RelevanceConfig small(const std::string& name) {
   RelevanceConfig config;
@@ -51,10 +51,12 @@ RelevanceConfig small(const std::string& name) {
   config.bags.least_weight = 0;
   config.deepbow.priors = name != "lexical" && name != "words only";
   config.deepbow.query_encoder = name == "weighting" || name == "both read" || name == "words only";
-  config.deepbow.product_encoder = name == "expansion" || name == "both read" || name == "words only";
+  config.deepbow.product_encoder =
+      name == "expansion" || name == "both read" || name == "words only" || name == "latent";
   if (name == "weighting") config.deepbow.product_bag = "weighting";
   if (name == "both read") config.deepbow.query_bag = "expansion";
   if (name == "words only") config.encoder.character_layers = 0, config.deepbow.gate = false;
+  if (name == "latent") config.encoder.kind = name;
   config.vocabulary.buckets = 256;
   config.vocabulary.min_count = 2;
   config.bm25.mean_length = 4;
@@ -361,8 +363,8 @@ TEST_CASE("relevance: scored rows say what their bags hold") {
       }
       sparsity.terms /= static_cast<double>(texts.size());
       sparsity.expansion /= static_cast<double>(texts.size());
-      const bool expands =
-          name == "both read" || (side == Side::product && (name == "expansion" || name == "words only"));
+      const bool expands = name == "both read" || (side == Side::product && config.deepbow.product_encoder &&
+                                                   config.deepbow.product_bag == "expansion");
       sparsity.words = expands ? config.encoder.words : 0;
       sparsity.dead = sparsity.words - std::ssize(brought);
       return sparsity;
@@ -414,23 +416,26 @@ TEST_CASE("relevance: a model that tells nothing apart has collapsed, and no oth
 }
 
 TEST_CASE("relevance: a word that was brought in has a source in the text") {
-  const Relevance model = random_model(small("expansion"));
-  Workspace workspace;
-  Bag bag;
-  std::set<int32_t> seen;
-  for (int i = 0; i < 200; ++i) {
-    model.encode(Side::product, "shower " + random_text(key_of(4, i), 4), bag, workspace);
-    const std::vector<int32_t> sources = model.sources(Side::product, bag, workspace);
-    REQUIRE(sources.size() == bag.expansion.size());
-    for (size_t e = 0; e < sources.size(); ++e) {
-      const bool word = bag.expansion[e].id < model.vocabulary().size();
-      CHECK((word ? sources[e] >= 0 && sources[e] < bag.tokens.size() : sources[e] == -1));
-      seen.insert(sources[e]);
+  for (const char* name : {"expansion", "latent"}) {
+    CAPTURE(name);
+    const Relevance model = random_model(small(name));
+    Workspace workspace;
+    Bag bag;
+    std::set<int32_t> seen;
+    for (int i = 0; i < 200; ++i) {
+      model.encode(Side::product, "shower " + random_text(key_of(4, i), 4), bag, workspace);
+      const std::vector<int32_t> sources = model.sources(Side::product, bag, workspace);
+      REQUIRE(sources.size() == bag.expansion.size());
+      for (size_t e = 0; e < sources.size(); ++e) {
+        const bool word = bag.expansion[e].id < model.vocabulary().size();
+        CHECK((word ? sources[e] >= 0 && sources[e] < bag.tokens.size() : sources[e] == -1));
+        seen.insert(sources[e]);
+      }
     }
+    CHECK(seen.size() > 3);
+    model.encode(Side::query, "shower", bag, workspace);
+    CHECK(model.sources(Side::query, bag, workspace) == std::vector<int32_t>{-1, -1});
   }
-  CHECK(seen.size() > 3);
-  model.encode(Side::query, "shower", bag, workspace);
-  CHECK(model.sources(Side::query, bag, workspace) == std::vector<int32_t>{-1, -1});
 }
 
 // ---- places: what DeepBoW knows of a term beside its id

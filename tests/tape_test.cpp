@@ -467,6 +467,26 @@ TEST_CASE("parameters: written and read, strictly") {
 
 // ---- the index of a look-up
 
+TEST_CASE("parameters: what is fixed gets no gradient, and the others the same as ever") {
+  const std::vector<real> weights = {2, 3, 5};
+  const auto gradient_of_weights = [&](bool fixed) {
+    Parameters parameters(cpu(), 1);
+    Parameter& table = parameters.root().table("t", {4, 2}, normal(1), {.fixed = fixed});
+    Parameter& scale = parameters.root().add("w", {3}, constant(2));
+    Tape tape(cpu());
+    const std::vector<int32_t> ids = {3, 1, 3}, offsets = {0, 2, 3};
+    const RowIndex index = tape.index(ids);
+    const Segments segments = Segments::between(offsets);
+    const Var y =
+        bag(table, index, segments, tape.leaf(scale)) + segment_sum(rows(tape, table, index), segments);
+    Gradients gradients(parameters);
+    tape.backward(sum(square(y)), gradients);
+    CHECK(gradients.rows(table).empty() == fixed);
+    return numbers(gradients.dense(scale));
+  };
+  CHECK(same_bits(gradient_of_weights(true), gradient_of_weights(false)));
+}
+
 TEST_CASE("parameters: a new model takes what an older one has, and draws the rest") {
   Parameters older(cpu(), 1), fresh(cpu(), 2), next(cpu(), 2, older);
   older.root().add("W", {2, 3}, normal(1));

@@ -346,10 +346,8 @@ Outcome train_run(const RunConfig& wanted, const std::filesystem::path& folder, 
     else
       say(state.string() + ": not there, the optimiser begins anew");
   }
-  if (options.resume && trainer.resume())
-    progress.message(text("resumed at step ", trainer.step()));
-  else
-    model.pretrain(train, workers);
+  model.pretrain(train, workers);
+  if (options.resume && trainer.resume()) progress.message(text("resumed at step ", trainer.step()));
   RunConfig recorded = wanted;
   recorded.run.data_dir = std::filesystem::absolute(wanted.run.data_dir).lexically_normal().string();
   write_atomically(folder / "config.toml", dump_config(recorded));
