@@ -634,7 +634,7 @@ TEST_CASE("relevance: the gradient of a whole model") {
           const std::vector<real> g = gradient(gradients, p);
           std::vector<real>& d = direction.emplace_back(g.size());
           for (size_t i = 0; i < d.size(); ++i) {
-            d[i] = random_normal(key_of(seed, p.index), i);
+            d[i] = p.fixed ? 0 : random_normal(key_of(seed, p.index), i);
             analytic += g[i] * d[i];
           }
         }

@@ -290,6 +290,8 @@ const std::vector<std::pair<std::string, std::string>> kModels = {
      R"({"deepbow": {"query_encoder": true, "product_encoder": true, "product_bag": "weighting",
                      "priors": false},
          "encoder": {"word_layers": 0, "character_layers": 2}})"},
+    {"latent",
+     R"({"deepbow": {"product_encoder": true, "product_penalty": 0.02}, "encoder": {"kind": "latent"}})"},
     {"dense", R"({"model": "dense"})"},
 };
 

@@ -138,6 +138,7 @@ class Encoded(Lexical):
     def __init__(self, model, padded):
         """`padded`: the layers run on padded texts; otherwise attention alone does."""
         super().__init__(model)
+        self.shared = model.shared
         self.padded, self.word_of, self.heads = padded, model.word_of, model.config["encoder"]["heads"]
         self.prior_penalty = model.config["deepbow"]["prior_penalty"]
         self.words = {side: model.rows[side + "/lengths/values"].clamp(max=79) for side in self.texts}
@@ -168,7 +169,7 @@ class Encoded(Lexical):
         b.gated = (row >= 0).nonzero().flatten()
         added = self.word_of.index_select(0, b.terms).index_fill(0, b.matches, -1)
         b.added = (added >= 0).nonzero().flatten()
-        rows = torch.cat([row.index_select(0, b.gated), added.index_select(0, b.added)])
+        rows = self.shared + torch.cat([row.index_select(0, b.gated), added.index_select(0, b.added)])
         b.scored = torch.cat([b.matches, b.added])
         b.scored_owner = b.owner.index_select(0, b.scored)
         b.expansion_owner = torch.cat([b.match_owner.index_select(0, b.gated), b.owner.index_select(0, b.added)])

@@ -313,12 +313,17 @@ class Model:
         for w in self.p.values():
             w.requires_grad_()
         surfaces, offsets = bytes(arrays["vocabulary/surfaces"].tolist()), arrays["vocabulary/offsets"].tolist()
-        self.terms = len(arrays["vocabulary/frequencies"])
-        self.root = self.config["model"]
+        frequencies, texts = arrays["vocabulary/frequencies"], int(arrays["vocabulary/documents"])
+        self.terms, self.root = len(frequencies), self.config["model"]
+        self.latent = self.config["encoder"]["kind"] == "latent"
+        first = self.terms - len(offsets) + 1  # behind the buckets
         entries = (surfaces[begin:end] for begin, end in zip(offsets, offsets[1:]))
-        words = [id for id, entry in enumerate(entries) if entry[0] not in b"*+" and b" " not in entry]
+        words = [id for id, entry in enumerate(entries, first) if entry[0] not in b"*+" and (self.latent or b" " not in entry)]
         self.words = torch.tensor(words[: self.config["encoder"]["words"]])  # ids of the encoder's own words
+        self.shared = 1 if self.latent else 1024  # rows of its table before theirs
         self.word_of = torch.full((self.terms,), -1).index_copy(0, self.words, torch.arange(len(self.words)))
+        idf = ((texts + 1) / (frequencies.clamp(max=texts) + 1).to(torch.get_default_dtype())).log() + 1
+        self.idf = torch.cat([torch.zeros(self.shared), idf[self.words]])  # by row
 
     def is_table(self, path):
         return path.endswith(("/term", "/embedding")) or path in ("deepbow/query/bias", "deepbow/product/bias")
@@ -358,6 +363,9 @@ class Model:
         """h_c [texts, D] and h_w [texts, words, D]."""
         config, at = self.config["encoder"], f"{self.root}/encoder"
         words, filled = self.padded(side + "/words", texts)
+        if self.latent:
+            x = (self.p[at + "/terms/embedding"].detach()[words] * (self.idf[words] * filled)[:, :, None]).sum(1)
+            return unit(x), None
         if config["character_layers"] > 0:
             characters, read = self.padded(side + "/characters", texts)
             H = self.embed(at + "/characters", side, characters)
@@ -380,7 +388,7 @@ class Model:
 
     def dense(self, side, texts):
         x = self.encode(side, texts)[0] @ self.p["dense/" + side]
-        return x / (x.square().sum(1, keepdim=True) + 1e-12).sqrt(), 0
+        return unit(x), 0
 
     def deepbow(self, side, texts, ramp=1, sample=None):
         """Bags, the two priors behind the words, and what the side adds to the loss; `sample`() draws words."""
@@ -391,20 +399,22 @@ class Model:
         weighting, encoded = config[side + "_bag"] == "weighting", config[side + "_encoder"]
         z = p["term"][terms, 0]
         place = p["place"][self.padded(side + "/places", texts)[0], 0] if config[side + "_places"] else 0 * z
+        words = None
         if encoded:
             text, words = self.encode(side, texts)
             of_word, _ = self.padded(side + "/term_words", texts)
-            words = words[torch.arange(n)[:, None], of_word]  # [texts, terms, D]
+            words = None if self.latent else words[torch.arange(n)[:, None], of_word]  # [texts, terms, D]
         if weighting:
             if encoded:
                 z = z + (words @ (text @ p["attention"])[:, :, None])[..., 0] / math.sqrt(text.shape[1])
             own = (z + place).masked_fill(~filled, -math.inf).softmax(1)
         else:
-            own = F.softplus(z + (words @ p["context"])[..., 0] if encoded else z) * place.exp()
+            own = F.softplus(z if words is None else z + (words @ p["context"])[..., 0]) * place.exp()
         if encoded and not weighting:
-            table = self.p["deepbow/encoder/words/embedding"][: len(self.words)]
-            expansion = (text @ p["output"] @ table.T + p["bias"].T).relu().log1p()  # [texts, words]
-            if config["gate"]:
+            table = self.p["deepbow/encoder/" + ("terms" if self.latent else "words") + "/embedding"]
+            table, bias = (table.detach() if self.latent else table)[self.shared :], p["bias"][self.shared :]
+            expansion = (text @ p["output"] @ table.T + bias.T).relu().log1p()  # [texts, words]
+            if config["gate"] and not self.latent:
                 both = torch.cat([text[:, None].expand_as(words), words], 2)
                 share = (both @ p["gate"] + p["gate_bias"])[..., 0].sigmoid()
                 row = self.word_of[terms]
@@ -450,6 +460,10 @@ class Model:
         if self.root == "deepbow" and negatives > 0:
             loss = loss + negatives * bce(product.roll(-1, 0), torch.zeros(len(rows)))
         return loss
+
+
+def unit(x):
+    return x / (x.square().sum(1, keepdim=True) + 1e-12).sqrt()
 
 
 def mean(x, filled):
