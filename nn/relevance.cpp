@@ -63,6 +63,8 @@ struct Relevance::Parts {
     log_scale = &(root / "calibration").add("log_scale", {1, 1}, constant(std::log(kScale)));
     shift = &(root / "calibration")
                  .add("shift", {1}, constant(static_cast<real>(-1 - kScale * model->first_score())));
+    if (config.bags.product_terms > 0)
+      expected = &(root / "bags").table("expected", {vocabulary.size(), 2}, constant(1), {.fixed = true});
     parameters.finish();
   }
 
@@ -71,6 +73,7 @@ struct Relevance::Parts {
   // A text's terms and what is kept of its expansion; what is not kept of its terms has weight 0.
   void keep(Side side, Ids terms, std::span<const real> own, std::span<const real> expansion,
             std::vector<Entry>& out) const;
+  void learn_expected(const PairRows& pairs);
   // Weighs all texts of one side and hands over bag after bag: use(text, bag), from any thread.
   template <class Use>
   Sparsity weigh(Side side, const TextRows& texts, const Workers& workers, Use&& use) const;
@@ -82,7 +85,8 @@ struct Relevance::Parts {
   Parameters parameters;
   Metadata metadata;
   std::unique_ptr<BagModel> model;
-  Parameter *log_scale, *shift;  // P(relevant) = σ(e^log_scale · s + shift)
+  Parameter *log_scale, *shift;   // P(relevant) = σ(e^log_scale · s + shift)
+  Parameter* expected = nullptr;  // [V,2] a query's weight of a term that the product holds, or does not
 };
 
 Relevance::Relevance(std::unique_ptr<Parts> parts) : parts_(std::move(parts)) {}
@@ -179,16 +183,45 @@ void Relevance::Parts::keep(Side side, Ids terms, std::span<const real> own, std
     out.push_back(entry);
   }
   if (limit == 0 || words <= limit) return;
-  std::vector<real> weights;
-  for (const Entry& entry : std::span(out).first(static_cast<size_t>(words)))
-    weights.push_back(std::abs(entry.weight));
-  std::nth_element(weights.begin(), weights.begin() + limit - 1, weights.end(), std::greater<>());
-  const real last = weights[static_cast<size_t>(limit - 1)];
-  int equal = limit - static_cast<int>(
-                          std::count_if(weights.begin(), weights.end(), [&](real w) { return w > last; }));
-  for (Entry& entry : std::span(out).first(static_cast<size_t>(words))) {
-    const real weight = std::abs(entry.weight);
-    if (weight < last || (weight == last && equal-- <= 0)) entry.weight = 0;
+  std::vector<real> uses;
+  for (size_t i = 0; i < at(words); ++i) {
+    const bool held = i < terms.size();
+    const real share = side == Side::product ? expected->value().data[2 * out[i].id + !held] : 1;
+    uses.push_back(std::abs(out[i].weight * share));
+  }
+  std::vector<real> sorted = uses;
+  std::nth_element(sorted.begin(), sorted.begin() + limit - 1, sorted.end(), std::greater<>());
+  const real last = sorted[at(limit - 1)];
+  int64_t equal = limit - std::ranges::count_if(uses, [&](real use) { return use > last; });
+  for (size_t i = 0; i < uses.size(); ++i)
+    if (uses[i] < last || (uses[i] == last && equal-- <= 0)) out[i].weight = 0;
+}
+
+void Relevance::Parts::learn_expected(const PairRows& pairs) {
+  struct Sums {
+    double pairs = 0, asked = 0;
+  };
+  std::vector<Sums> held(at(vocabulary.size()));  // where the product holds the term
+  std::vector<double> asked(at(vocabulary.size()));
+  Sums all;
+  for (int64_t i = 0; i < pairs.size(); ++i) {
+    const auto query = pairs.queries.terms[pairs.query[at(i)]];
+    double sum = 0;
+    for (int32_t id : query) sum += vocabulary.idf(id);
+    for (int32_t id : query) asked[at(id)] += vocabulary.idf(id) / sum;
+    for (int32_t id : pairs.products.terms[pairs.product[at(i)]]) ++held[at(id)].pairs, ++all.pairs;
+    for (int32_t j : pairs.query_matches[i]) {
+      const int32_t id = query[at(j)];
+      held[at(id)].asked += vocabulary.idf(id) / sum, all.asked += vocabulary.idf(id) / sum;
+    }
+  }
+  constexpr double kPrior = 10;  // pairs in which a term is as any other
+  const auto n = static_cast<double>(pairs.size());
+  for (size_t id = 0; id < held.size(); ++id) {
+    const Sums& of = held[id];
+    expected->value().data[2 * id] =
+        static_cast<real>((of.asked + kPrior * all.asked / std::max(1.0, all.pairs)) / (of.pairs + kPrior));
+    expected->value().data[2 * id + 1] = static_cast<real>((asked[id] - of.asked) / (n - of.pairs + kPrior));
   }
 }
 
@@ -290,6 +323,8 @@ RowCache Relevance::encode_rows(const std::string& table, const std::string& bad
 
 void Relevance::pretrain(const PairRows& pairs, const Workers& workers) {
   parts_->model->pretrain(pairs, workers);
+  if (parts_->expected && std::ranges::all_of(parts_->expected->buffer.host(), [](real x) { return x == 1; }))
+    parts_->learn_expected(pairs);
 }
 
 Objective Relevance::objective(Tape& tape, const PairRows& pairs, std::span<const int64_t> rows,

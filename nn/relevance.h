@@ -26,15 +26,17 @@
 
 namespace steelyard {
 
-// What is kept of the weights that a model gives.
+// What is kept of the weights that a model gives: of a query the heaviest, of a product those with the greatest expected
+// contribution, its weight times the mean weight (by idf) that training pairs' queries give the term, apart for products that
+// hold it and for those that do not.
 struct BagsConfig {
   int query_terms = 0, product_terms = 0;
   double least_weight = 0.01;
 
   template <class F>
   void fields(F&& f) {
-    f("query_terms", query_terms, "heaviest entries that a query keeps; 0: all");
-    f("product_terms", product_terms, "heaviest entries that a product keeps; 0: all");
+    f("query_terms", query_terms, "heaviest words that a query keeps; 0: all");
+    f("product_terms", product_terms, "words of most use that a product keeps; 0: all");
     f("least_weight", least_weight, "of a word that the text does not hold");
   }
   void validate() const;
@@ -117,7 +119,7 @@ class Relevance {
                        const std::filesystem::path& path,
                        const std::function<void(const std::string&)>& say = {},
                        const std::atomic<bool>* stop = nullptr) const;
-  // Before the first step of a model that is new: what the texts teach without labels (nn/latent.h).
+  // Before the first step of a model that is new: what the texts teach without labels (BagModel, BagsConfig).
   void pretrain(const PairRows& pairs, const Workers& workers);
   // Mean binary cross-entropy of σ(a·s + b) against the graded label, and what the model adds to it. `progress` is
   // the share of the steps that are done.

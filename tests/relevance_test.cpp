@@ -305,11 +305,18 @@ TEST_CASE("relevance: a bag keeps its heaviest words and the priors, and none tw
     const Relevance all = random_model(config);
     config.bags = {.query_terms = 3, .product_terms = 4, .least_weight = 0.2};
     const Relevance some = random_model(config);
+    const auto& parameters = some.parameters().all();
+    const std::span<real> expected =
+        std::ranges::find(parameters, "bags/expected", &Parameter::path)->buffer.host();
     Workspace workspace;
     Bag bag, kept;
     int64_t expanded = 0, wrong = 0;
     for (const Side side : {Side::query, Side::product})
       for (int i = 0; i < 500; ++i) {
+        const auto use = [&](const Bag& of, int64_t e) {
+          const real share = expected[static_cast<size_t>(2 * of[e].id + (e >= of.terms.size()))];
+          return side == Side::query ? of[e].weight : std::abs(of[e].weight * share);
+        };
         const std::string text = random_text(key_of(3, i), 9);
         all.encode(side, text, bag, workspace);
         some.encode(side, text, kept, workspace);
@@ -317,11 +324,11 @@ TEST_CASE("relevance: a bag keeps its heaviest words and the priors, and none tw
         std::vector<real> weights, of_kept;
         for (int64_t e = 0; e < bag.size(); ++e) {
           const bool word = bag[e].id < size;
-          if (word && (e < bag.terms.size() || bag[e].weight >= real(0.2))) weights.push_back(bag[e].weight);
+          if (word && (e < bag.terms.size() || bag[e].weight >= real(0.2))) weights.push_back(use(bag, e));
           if (!word) wrong += kept.find(bag[e].id) < 0 || kept[kept.find(bag[e].id)].weight != bag[e].weight;
         }
         for (int64_t e = 0; e < kept.size(); ++e) {
-          if (kept[e].id < size && kept[e].weight != 0) of_kept.push_back(kept[e].weight);
+          if (kept[e].id < size && kept[e].weight != 0) of_kept.push_back(use(kept, e));
           if (e < kept.terms.size()) continue;
           expanded += kept[e].id < size;
           wrong += kept.terms.find(kept[e].id) >= 0;
@@ -335,6 +342,41 @@ TEST_CASE("relevance: a bag keeps its heaviest words and the priors, and none tw
     CHECK(wrong == 0);
     CHECK((expanded > 0) == (name != "deepbow"));
   }
+}
+
+TEST_CASE("relevance: of what use a term is, training pairs tell") {
+  RelevanceConfig config = graded("lexical");
+  config.vocabulary = {.word_ngrams = 1, .subword_max = 0, .across = 0, .min_count = 1, .buckets = 4};
+  config.bags.product_terms = 2;
+  VocabularyBuilder builder(config.vocabulary);
+  Tokens tokens;
+  for (const char* word : {"shower", "faucet", "chrome", "lamp"}) {  // of equal idf
+    Tokenizer(config.tokenizer).tokenize(word, tokens);
+    builder.add(tokens);
+  }
+  Relevance model(config, builder.finish(), 1);
+  const EncodedPairs encoded(model, {{"shower", "chrome shower", "3"},
+                                     {"shower faucet", "chrome shower", "2"},
+                                     {"lamp", "chrome faucet", "1"}});
+  model.pretrain(encoded.rows, Workers(1));
+  const auto& parameters = model.parameters().all();
+  const std::span<real> expected =
+      std::ranges::find(parameters, "bags/expected", &Parameter::path)->buffer.host();
+  const auto of = [&](const char* word, int column) {
+    return static_cast<double>(expected[static_cast<size_t>(2 * model.vocabulary().id(word) + column)]);
+  };
+  const double any = 10 * 1.5 / 6;  // ten pairs in which a term is as any of the six that products hold
+  CHECK(of("shower", 0) == doctest::Approx((1.5 + any) / 12));
+  CHECK(of("chrome", 0) == doctest::Approx(any / 13));
+  CHECK(of("faucet", 0) == doctest::Approx(any / 11));
+  CHECK(of("faucet", 1) == doctest::Approx(0.5 / 12));
+  CHECK(of("lamp", 1) == doctest::Approx(1.0 / 13));
+  Workspace workspace;
+  Bag bag;
+  model.encode(Side::product, "chrome faucet shower", bag, workspace);  // equal weights
+  CHECK(bag[0].weight == 0);
+  CHECK(bag[1].weight > 0);
+  CHECK(bag[2].weight > 0);
 }
 
 TEST_CASE("relevance: scored rows say what their bags hold") {
