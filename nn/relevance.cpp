@@ -434,16 +434,19 @@ std::vector<std::pair<std::string, double>> Relevance::figures(const ScoredRows&
 
 std::string Relevance::collapse(const ScoredRows& rows) const {
   const RelevanceConfig& c = parts_->config;
-  const auto of_side = [&](const char* texts, const Sparsity& bags, const char* key, double penalty) {
-    const bool expands = bags.words > 0;
+  const auto of_side = [&](const char* texts, const Sparsity& bags, const char* key, double penalty,
+                           int limit) {
+    // A limit may leave no room for what is brought in, and texts may know of no kinship.
+    const bool expands = bags.words > 0 && limit == 0 && (penalty > 0 || c.encoder.kind != "latent");
     if (expands ? bags.expansion > 0 : bags.terms > 0 || c.model == "dense") return std::string();
     return text("the dev ", texts, expands ? " bring in no word; " : " keep no word; ",
                 penalty > 0 ? text(key, " = ", penalty) : "optimizer.rate", " is likely too large");
   };
-  const auto query = of_side("queries", rows.query, "deepbow.query_penalty", c.deepbow.query_penalty);
+  const auto query =
+      of_side("queries", rows.query, "deepbow.query_penalty", c.deepbow.query_penalty, c.bags.query_terms);
   if (!query.empty()) return query;
-  const auto product =
-      of_side("products", rows.product, "deepbow.product_penalty", c.deepbow.product_penalty);
+  const auto product = of_side("products", rows.product, "deepbow.product_penalty", c.deepbow.product_penalty,
+                               c.bags.product_terms);
   if (!product.empty()) return product;
   const std::vector<double>& s = rows.scores;
   if (s.size() < 2 || std::ranges::adjacent_find(s, std::not_equal_to<>()) != s.end()) return "";

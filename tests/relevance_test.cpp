@@ -433,8 +433,9 @@ TEST_CASE("relevance: scored rows say what their bags hold") {
 
 TEST_CASE("relevance: a model that tells nothing apart has collapsed, and no other has") {
   const auto collapse = [](const std::string& name, const std::string& parameter, real value,
-                           double penalty = 0) {
+                           double penalty = 0, int limit = 0) {
     RelevanceConfig config = graded(name);
+    config.bags.query_terms = config.bags.product_terms = limit;
     config.deepbow.query_penalty = config.deepbow.product_penalty = penalty;
     Relevance model = random_model(config);
     for (Parameter& p : model.parameters().all())
@@ -450,6 +451,10 @@ TEST_CASE("relevance: a model that tells nothing apart has collapsed, and no oth
   CHECK(collapse("deepbow", "product/term", kNone) ==     // the priors are there
         "the dev products keep no word; optimizer.rate is likely too large");
   CHECK(collapse("expansion", "product/bias", kNone, 7) ==
+        "the dev products bring in no word; deepbow.product_penalty = 7 is likely too large");
+  CHECK(collapse("expansion", "product/bias", kNone, 7, 20) == "");  // the limit may have left no room
+  CHECK(collapse("latent", "product/bias", kNone) == "");            // texts may know of no kinship
+  CHECK(collapse("latent", "product/bias", kNone, 7) ==
         "the dev products bring in no word; deepbow.product_penalty = 7 is likely too large");
   CHECK(collapse("both read", "query/bias", kNone, 8) ==
         "the dev queries bring in no word; deepbow.query_penalty = 8 is likely too large");
