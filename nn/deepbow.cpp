@@ -61,7 +61,7 @@ constexpr int64_t kPriorLengths = 80;  // words of a text: 0 … 78, more
 constexpr int64_t kSample = 256;       // words by which a step estimates the penalty of all
 
 // With latent vectors, training begins where V_c(t) = log(1 + relu(kKinship (cos − kLeastKinship))).
-constexpr real kKinship = 4, kLeastKinship = real(0.4);
+constexpr double kKinship = 4, kLeastKinship = 0.4;
 constexpr real kNever = -1e6;  // b_t of a word that expands no text
 
 }  // namespace
@@ -108,26 +108,20 @@ DeepBow::Bags DeepBow::make(Parameters::Scope scope, Side side) const {
   }
   if (!bags.encoded) return bags;
   const int64_t width = encoder_->width();
-  if (encoder_->latent()) {
-    require(!bags.weighting, query ? "deepbow.query_encoder" : "deepbow.product_encoder", "true",
-            "false: encoder.kind = latent reads only for bags that expand");
-    bags.output = &scope.add("output", {width, width}, values([width](int64_t i) {
-                               return i / width == i % width ? static_cast<double>(kKinship) : 0;
-                             }));
-    bags.bias =
-        &scope.table("bias", {encoder_->table().shape.rows(), 1}, constant(-kKinship * kLeastKinship));
-    choose_words(bags);
-    return bags;
-  }
+  const bool latent = encoder_->latent();
+  require(!latent || !bags.weighting, query ? "deepbow.query_encoder" : "deepbow.product_encoder", "true",
+          "false: encoder.kind = latent reads only for bags that expand");
   if (bags.weighting) {
     bags.attention = &scope.add("attention", {width, width}, constant(0));
     return bags;
   }
-  bags.context = &scope.add("context", {width, 1}, constant(0));
-  bags.output = &scope.add("output", {width, width}, glorot(width, width));
-  bags.bias = &scope.table("bias", {encoder_->table().shape.rows(), 1}, constant(0));
+  const auto diagonal = [width](int64_t i) { return i / width == i % width ? kKinship : 0; };
+  if (!latent) bags.context = &scope.add("context", {width, 1}, constant(0));
+  bags.output = &scope.add("output", {width, width}, latent ? values(diagonal) : glorot(width, width));
+  bags.bias = &scope.table("bias", {encoder_->table().shape.rows(), 1},
+                           constant(latent ? -static_cast<real>(kKinship * kLeastKinship) : 0));
   choose_words(bags);
-  if (config_.gate) {
+  if (config_.gate && !latent) {
     bags.gate = &scope.add("gate", {2 * width, 1}, constant(0));
     bags.gate_bias = &scope.add("gate_bias", {1}, constant(-3));  // the word's own weight first
   }

@@ -10,7 +10,9 @@
 //
 // h_c and h_w come from nn/encoder.h: the text, and the word that holds the term. E is the encoder's own table
 // of words. A, u and v start at zero, so training begins at the lexical model, which is what remains on a side
-// without the encoder: there a bag is a look-up. θ starts at log idf, φ where the softplus is 1.
+// without the encoder: there a bag is a look-up. θ starts at log idf, φ where the softplus is 1. With latent vectors
+// (encoder.kind) there is no h_w, so a bag's own terms are looked up on every side; O starts as a multiple of the identity and
+// b_t as a bound, so training begins where words of a certain kinship are brought in, of those that the other side held.
 //
 // Two entries of every bag are no words, the *priors*: "(product)" weighs 1 in a query and tells in a product how
 // well it is liked whatever was asked for; "(query)" the other way round. Of m terms and l words, on either side:
