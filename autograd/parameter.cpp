@@ -8,6 +8,25 @@
 
 namespace steelyard {
 
+namespace {
+
+// Error(input) names both shapes if they differ.
+const NamedArray& array_of(const TensorFile& file, const std::string& name, const Shape& shape, bool grown) {
+  const NamedArray& array = file.at(name);
+  std::vector<int64_t> expected = named_array(name, shape, {}).shape;
+  if (grown && !expected.empty() && !array.shape.empty() && array.shape[0] < expected[0])
+    expected[0] = array.shape[0];
+  if (array.shape != expected) {
+    std::string found;
+    for (int64_t size : array.shape) found += (found.empty() ? "" : ",") + std::to_string(size);
+    fail(Fault::input, file.path().string(), ": array \"", name, "\" has shape [", found, "]; expected ",
+         shape);
+  }
+  return array;
+}
+
+}  // namespace
+
 Init constant(real value) {
   return [value](uint64_t, int64_t) { return value; };
 }
@@ -73,6 +92,7 @@ void Parameter::touch_all() const {
 Parameter& Parameters::add(const std::string& path, Shape shape, Init init, bool table,
                            TableOptions options) {
   for (const Parameter& other : all_) check(other.path != path, "parameters: \"", path, "\" was added twice");
+  if (file_) array_of(*file_, "parameters/" + path, shape, false);  // before memory is taken for it
   Parameter& p = all_.emplace_back();
   p.path = path;
   p.shape = shape;
@@ -142,16 +162,7 @@ NamedArray named_array(std::string name, const Shape& shape, std::span<const rea
 
 void read_array(const TensorFile& file, const std::string& name, const Shape& shape, std::span<real> into,
                 bool grown) {
-  const NamedArray& array = file.at(name);
-  std::vector<int64_t> expected = named_array(name, shape, {}).shape;
-  if (grown && !expected.empty() && !array.shape.empty() && array.shape[0] < expected[0])
-    expected[0] = array.shape[0];
-  if (array.shape != expected) {
-    std::string found;
-    for (int64_t size : array.shape) found += (found.empty() ? "" : ",") + std::to_string(size);
-    fail(Fault::input, file.path().string(), ": array \"", name, "\" has shape [", found, "]; expected ",
-         shape);
-  }
+  const NamedArray& array = array_of(file, name, shape, grown);
   // A file of the other build: floats and doubles convert.
   const auto copy = [&](auto values) {
     std::transform(values.begin(), values.end(), into.begin(), [](auto v) { return static_cast<real>(v); });

@@ -437,9 +437,10 @@ std::string title_of(const Product& product, const Shelves& shelves, Language la
   const std::vector<int>& things = shelves.things_of[category];
   const std::vector<int>& accessories = shelves.accessories_of[category];
   if (kCategories[category].accessory && !things.empty() && dice.chance(0.7)) {
-    extra = " " + kFor.name(language) + " " +
-            (dice.chance(0.5) ? dice.one_of(kBrands).name(language) + " " : "") +
-            capitalised(head_of(dice.one_of(things), 0.3, language, dice));
+    // One draw after the other: operands of + are evaluated in any order.
+    const std::string thing = capitalised(head_of(dice.one_of(things), 0.3, language, dice));
+    const std::string of_brand = dice.chance(0.5) ? dice.one_of(kBrands).name(language) + " " : "";
+    extra = " " + kFor.name(language) + " " + of_brand + thing;
   } else if (!kCategories[category].accessory && !accessories.empty() && dice.chance(0.25)) {
     extra = " " + kWith.name(language) + " " +
             capitalised(head_of(dice.one_of(accessories), 0.3, language, dice));

@@ -62,6 +62,9 @@ constexpr int64_t kSample = 256;       // words by which a step estimates the pe
 
 // With latent vectors, training begins where V_c(t) = log(1 + relu(kKinship (cos − kLeastKinship))).
 constexpr double kKinship = 4, kLeastKinship = 0.4;
+constexpr real kBound = -static_cast<real>(kKinship * kLeastKinship);
+constexpr real kGrown =
+    real(1e-3);                // b_t of a newer word, whose E_t is 0: too little to be kept, enough to learn
 constexpr real kNever = -1e6;  // b_t of a word that expands no text
 
 }  // namespace
@@ -109,8 +112,6 @@ DeepBow::Bags DeepBow::make(Parameters::Scope scope, Side side) const {
   if (!bags.encoded) return bags;
   const int64_t width = encoder_->width();
   const bool latent = encoder_->latent();
-  require(!latent || !bags.weighting, query ? "deepbow.query_encoder" : "deepbow.product_encoder", "true",
-          "false: encoder.kind = latent reads only for bags that expand");
   if (bags.weighting) {
     bags.attention = &scope.add("attention", {width, width}, constant(0));
     return bags;
@@ -118,8 +119,8 @@ DeepBow::Bags DeepBow::make(Parameters::Scope scope, Side side) const {
   const auto diagonal = [width](int64_t i) { return i / width == i % width ? kKinship : 0; };
   if (!latent) bags.context = &scope.add("context", {width, 1}, constant(0));
   bags.output = &scope.add("output", {width, width}, latent ? values(diagonal) : glorot(width, width));
-  bags.bias = &scope.table("bias", {encoder_->table().shape.rows(), 1},
-                           constant(latent ? -static_cast<real>(kKinship * kLeastKinship) : 0));
+  bags.bias = &scope.table("bias", {encoder_->table().shape.rows(), 1}, constant(latent ? kBound : 0),
+                           {.grown = constant(latent ? kNever : kGrown)});
   choose_words(bags);
   if (config_.gate && !latent) {
     bags.gate = &scope.add("gate", {2 * width, 1}, constant(0));
@@ -287,14 +288,16 @@ std::vector<int32_t> DeepBow::sources(Tape& tape, Side side, const TextBatch& te
 // ---- training
 
 void DeepBow::pretrain(const PairRows& pairs, const Workers& workers) {
-  if (!encoder_ || !encoder_->pretrain(pairs, workers)) return;
+  if (!encoder_ || !encoder_->latent()) return;
+  encoder_->pretrain(pairs, workers);
   // What no text of the other side holds would only make bags long.
   for (Bags* bags : {&query_, &product_}) {
     if (!bags->expands) continue;
-    std::vector<bool> held(at(encoder_->table().shape.rows()));
+    const std::span<real> bias = bags->bias->buffer.host();
+    if (std::ranges::any_of(bias, [](real b) { return b != kBound; })) continue;  // an older model's
+    std::vector<bool> held(bias.size());
     for (int32_t id : (bags == &query_ ? pairs.products : pairs.queries).terms.values)
       if (const int32_t row = encoder_->row(id); row >= 0) held[at(row)] = true;
-    const std::span<real> bias = bags->bias->buffer.host();
     for (size_t row = 0; row < bias.size(); ++row)
       if (!held[row]) bias[row] = kNever;
     choose_words(*bags);

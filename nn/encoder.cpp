@@ -41,7 +41,7 @@ Var segment_mean(Var x, const Segments& segments) {
 void EncoderConfig::validate() const {
   require(kind == "transformer" || kind == "latent", "encoder.kind", kind, "transformer or latent");
   require(heads >= 1 && heads <= 64, "encoder.heads", heads, "1 … 64");
-  require(width >= 1 && width <= 4096 && width % heads == 0, "encoder.width", width,
+  require(width >= 1 && width <= 4096 && (kind == "latent" || width % heads == 0), "encoder.width", width,
           "a multiple of heads, up to 4096");
   require(character_layers >= 0 && character_layers <= 24, "encoder.character_layers", character_layers,
           "0 … 24");
@@ -90,12 +90,11 @@ Encoder::Encoder(Parameters::Scope at, const EncoderConfig& config, const Vocabu
   sides_[1] = &at.add("product", {width}, constant(0));
 }
 
-bool Encoder::pretrain(const PairRows& pairs, const Workers& workers) {
-  if (!latent() || std::ranges::any_of(words_->buffer.host(), [](real x) { return x != 0; })) return false;
+void Encoder::pretrain(const PairRows& pairs, const Workers& workers) {
+  if (!latent() || std::ranges::any_of(words_->buffer.host(), [](real x) { return x != 0; })) return;
   std::ranges::copy(latent_vectors({pairs.queries.terms, pairs.products.terms, pairs.query, pairs.product},
                                    {rows_, idf_}, width(), workers),
                     words_->buffer.host().begin());
-  return true;
 }
 
 void Encoder::read(const Bag& bag, TextColumns& out) const {

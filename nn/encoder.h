@@ -36,16 +36,16 @@ struct EncoderConfig {
   void fields(F&& f) {
     f("kind", kind,
       "transformer: over characters and words; latent: a bag of terms whose kinship texts tell");
-    f("width", width, "numbers per character and word; a multiple of heads");
-    f("heads", heads, "heads of attention");
-    f("character_layers", character_layers, "Transformer layers over characters; 0: no characters");
-    f("word_layers", word_layers, "Transformer layers over words; 0: no words");
+    f("width", width, "numbers per character, word or term; a multiple of heads");
+    f("heads", heads, "transformer: heads of attention");
+    f("character_layers", character_layers, "transformer: layers over characters; 0: no characters");
+    f("word_layers", word_layers, "transformer: layers over words; 0: no words");
     f("words", words,
       "most frequent words (latent: words and phrases) with a vector of their own; others share some by "
       "hash");
-    f("max_words", max_words, "words that are read of a text");
-    f("max_characters", max_characters, "characters that are read of a text");
-    f("dropout", dropout, "rate in training");
+    f("max_words", max_words, "transformer: words that are read of a text");
+    f("max_characters", max_characters, "transformer: characters that are read of a text");
+    f("dropout", dropout, "transformer: rate in training");
   }
   void validate() const;
 };
@@ -61,8 +61,8 @@ class Encoder {
   Encoder(Parameters::Scope at, const EncoderConfig& config, const Vocabulary& vocabulary);
 
   bool latent() const { return config_.kind == "latent"; }
-  // latent: the vectors of the terms. False if there was nothing to do: they are there, or learned from pairs.
-  bool pretrain(const PairRows& pairs, const Workers& workers);
+  // latent: the vectors of the terms, unless an older model had some.
+  void pretrain(const PairRows& pairs, const Workers& workers);
 
   // Appends the words and characters of a text to `out`, which ends at max_words and max_characters.
   void read(const Bag& bag, TextColumns& out) const;

@@ -11,6 +11,7 @@ namespace {
 
 constexpr int kIterations = 8;
 constexpr int64_t kGrain = 256;  // rows of a piece
+constexpr int64_t kAtOnce = 16;  // pieces whose squares are in memory
 
 size_t at(int64_t i) { return static_cast<size_t>(i); }
 
@@ -108,18 +109,21 @@ void multiply(const Sparse& m, const Dense& x, Dense& y, const Workers& workers)
 // x ← x R⁻¹, where RᵀR = xᵀx is Cholesky's factorisation. A column that depends on those before it becomes 0.
 void orthonormalise(Dense& x, const Workers& workers) {
   const int64_t k = x.width;
-  const int64_t pieces = (x.rows() + kGrain - 1) / kGrain;
-  std::vector<std::vector<double>> parts(at(pieces), std::vector<double>(at(k * k)));
-  workers.rows(x.rows(), kGrain, [&](int64_t begin, int64_t end) {
-    std::vector<double>& part = parts[at(begin / kGrain)];
-    for (int64_t row = begin; row < end; ++row)
-      for (int64_t i = 0; i < k; ++i)
-        for (int64_t j = i; j < k; ++j)
-          part[at(i * k + j)] += static_cast<double>(x[row][i]) * static_cast<double>(x[row][j]);
-  });
   std::vector<double> r(at(k * k));
-  for (const std::vector<double>& part : parts)
-    for (size_t i = 0; i < r.size(); ++i) r[i] += part[i];
+  std::vector<std::vector<double>> parts(kAtOnce, r);
+  for (int64_t first = 0; first < x.rows(); first += kAtOnce * kGrain) {
+    const int64_t rows = std::min(x.rows() - first, kAtOnce * kGrain);
+    workers.rows(rows, kGrain, [&](int64_t begin, int64_t end) {
+      std::vector<double>& part = parts[at(begin / kGrain)];
+      std::ranges::fill(part, 0);
+      for (int64_t row = first + begin; row < first + end; ++row)
+        for (int64_t i = 0; i < k; ++i)
+          for (int64_t j = i; j < k; ++j)
+            part[at(i * k + j)] += static_cast<double>(x[row][i]) * static_cast<double>(x[row][j]);
+    });
+    for (const std::vector<double>& part : std::span(parts).first(at((rows + kGrain - 1) / kGrain)))
+      for (size_t i = 0; i < r.size(); ++i) r[i] += part[i];
+  }
   constexpr double kTiny = 1e-10;
   for (int64_t i = 0; i < k; ++i) {
     const double square = r[at(i * k + i)];

@@ -1,5 +1,5 @@
 // What texts teach without labels: terms that stand in the same texts, or in a query and its products, are akin.
-// Latent semantic analysis (Deerwester et al. 1990) of the matrix A with a row for each pair, the sum of the tf-idf of
+// Latent semantic analysis (Deerwester et al. 1990) of the matrix A with a row for each pair, the sum of the idf of
 // its two texts, each of length one. The vectors of terms are an orthonormal basis X of the space of A's greatest right
 // singular vectors, found by subspace iteration, X ← orthonormal(AᵀA X), and then taken to length one. Only their
 // cosines mean anything, and those are the same in any basis: no singular value is computed.

@@ -42,6 +42,13 @@ void RelevanceConfig::validate() const {
   deepbow.validate();
   bm25.validate();
   bags.validate();
+  if (model == "deepbow" && encoder.kind == "latent") {
+    const char* expected = "false: encoder.kind = latent reads only for bags that expand";
+    require(!deepbow.query_encoder || deepbow.query_bag == "expansion", "deepbow.query_encoder", "true",
+            expected);
+    require(!deepbow.product_encoder || deepbow.product_bag == "expansion", "deepbow.product_encoder", "true",
+            expected);
+  }
   Tokenizer{tokenizer};  // knows which stems there are
 }
 
@@ -219,6 +226,7 @@ void Relevance::Parts::learn_expected(const PairRows& pairs) {
   const auto n = static_cast<double>(pairs.size());
   for (size_t id = 0; id < held.size(); ++id) {
     const Sums& of = held[id];
+    if (expected->value().data[2 * id + 1] != 1) continue;  // an older model's
     expected->value().data[2 * id] =
         static_cast<real>((of.asked + kPrior * all.asked / std::max(1.0, all.pairs)) / (of.pairs + kPrior));
     expected->value().data[2 * id + 1] = static_cast<real>((asked[id] - of.asked) / (n - of.pairs + kPrior));
@@ -323,8 +331,7 @@ RowCache Relevance::encode_rows(const std::string& table, const std::string& bad
 
 void Relevance::pretrain(const PairRows& pairs, const Workers& workers) {
   parts_->model->pretrain(pairs, workers);
-  if (parts_->expected && std::ranges::all_of(parts_->expected->buffer.host(), [](real x) { return x == 1; }))
-    parts_->learn_expected(pairs);
+  if (parts_->expected) parts_->learn_expected(pairs);
 }
 
 Objective Relevance::objective(Tape& tape, const PairRows& pairs, std::span<const int64_t> rows,

@@ -201,13 +201,14 @@ void Trainer::evaluate() {
   const Findings found = training_.evaluate();
   const bool collapsed = config_.collapse > 0 && !found.collapsed.empty();
   const bool best = better(value_of(found.metrics, config_.criterion)) && !collapsed;
-  at_.collapsed = collapsed ? at_.collapsed + 1 : 0;
+  const bool counts = at_.step > 0;  // what a run begins with, it may mend
+  at_.collapsed = collapsed && counts ? at_.collapsed + 1 : 0;
   if (best) {
     training_.save(folder_ / "model.safetensors");
     at_.best = found.metrics;
     at_.best_step = at_.step;
     at_.bad_evaluations = 0;
-  } else {
+  } else if (counts) {
     ++at_.bad_evaluations;
     if (schedule_.plateau > 0 && at_.bad_evaluations % schedule_.plateau == 0) ++at_.drops;
   }

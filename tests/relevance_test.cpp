@@ -892,6 +892,7 @@ TEST_CASE("relevance: a model that goes on with more words scores as before what
       CAPTURE(limit);
       RelevanceConfig config = graded(name);
       config.encoder.words = 40;
+      config.bags.least_weight = 0.01;  // more than a newer word begins with
       config.bags.query_terms = config.bags.product_terms = limit;
       const Relevance older = random_model(config);
       VocabularyBuilder builder(config.vocabulary);
@@ -914,6 +915,49 @@ TEST_CASE("relevance: a model that goes on with more words scores as before what
       CHECK(same == compared);
       CHECK((others > 0) == (name != "dense"));  // which reads characters
     }
+}
+
+TEST_CASE("relevance: of newer terms alone newer pairs tell the use") {
+  RelevanceConfig config = graded("expansion");
+  config.bags.product_terms = 3;
+  const Relevance older = random_model(config);
+  VocabularyBuilder builder(config.vocabulary);
+  Tokens tokens;
+  for (int i = 0; i < 2; ++i) {
+    Tokenizer(config.tokenizer).tokenize("zqlamp", tokens);
+    builder.add(tokens);
+  }
+  Relevance grown(config, builder.grow(older.vocabulary()), 1, {}, &older);
+  const auto expected = [](const Relevance& model) {
+    const auto& parameters = model.parameters().all();
+    const std::span<real> x = std::ranges::find(parameters, "bags/expected", &Parameter::path)->buffer.host();
+    return std::vector<real>(x.begin(), x.end());
+  };
+  const EncodedPairs encoded(grown, {{"zqlamp", "shower zqlamp", "3"}, {"shower", "shower faucet", "3"}});
+  grown.pretrain(encoded.rows, Workers(1));
+  std::vector<real> before = expected(older), after = expected(grown);
+  const auto old = static_cast<int64_t>(before.size());
+  CHECK(same_bits(before, std::vector<real>(after.begin(), after.begin() + old)));
+  REQUIRE(after.size() > before.size());
+  CHECK(std::ranges::all_of(after.begin() + old, after.end(), [](real x) { return x >= 0 && x < 1; }));
+}
+
+TEST_CASE("relevance: a file of few bytes that claims a wide model is refused before memory is taken") {
+  for (const char* name : {"expansion", "latent", "dense"}) {
+    CAPTURE(name);
+    const TempDir folder;
+    random_model(graded(name)).save(folder / "model.safetensors", {});
+    const TensorFile file(folder / "model.safetensors");
+    Metadata metadata = file.metadata();
+    nlohmann::json config = nlohmann::json::parse(metadata["config"]);
+    config["encoder"]["width"] = 4096;
+    metadata["config"] = config.dump();
+    write_tensor_file(folder / "wide.safetensors", file.arrays(), metadata);
+    const int64_t before = allocated_bytes();
+    check_fails(
+        Fault::input, [&] { Relevance::open(folder / "wide.safetensors"); }, "embedding", "4096");
+    CHECK(allocated_bytes() - before < (1 << 22));
+  }
 }
 
 TEST_CASE("relevance: a dictionary goes into the model's file and cuts words there") {

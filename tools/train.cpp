@@ -49,10 +49,24 @@ Relevance from_older(RunConfig& config, const TrainOptions& options, const Say& 
   RelevanceConfig& ours = config;
   RelevanceConfig theirs = older.config();
   if (ours.bm25.mean_length == 0) ours.bm25.mean_length = theirs.bm25.mean_length;
+  // What gives the words and the parameters of a name their meaning.
+  std::vector<std::string> same = {"tokenizer.", "vocabulary.", "deepbow.query_bag", "deepbow.product_bag"};
+  if (theirs.model == "dense" || theirs.deepbow.query_encoder || theirs.deepbow.product_encoder)
+    same.push_back("encoder.kind");
+  const auto differs = [&](const std::string& key) {
+    fail(Fault::usage, key, ": differs from ", options.older.string(), "; expected the model's own");
+  };
   for (const std::string& key : differences(theirs, ours))
-    if (options.update || key.starts_with("tokenizer.") || key.starts_with("vocabulary."))
-      fail(Fault::usage, key, ": differs from ", options.older.string(), "; expected ",
-           options.update ? "the model's own configuration" : "what its words were made with");
+    if (options.update ||
+        std::ranges::any_of(same, [&](const std::string& begin) { return key.starts_with(begin); }))
+      differs(key);
+  if (const auto trained = older.metadata().find("training");
+      options.update && trained != older.metadata().end()) {
+    TrainingConfig before;
+    from_json(before, trained->second);
+    if (before.optimizer.dense != config.optimizer.dense) differs("optimizer.dense");
+    if (before.optimizer.tables != config.optimizer.tables) differs("optimizer.tables");
+  }
   std::optional<Dictionary> dictionary;
   if (older.dictionary()) dictionary = *older.dictionary();
   Vocabulary vocabulary =
@@ -218,6 +232,7 @@ void dry_run(const RunConfig& config, TrainOptions options) {
   options.rehearsal = options.quiet = true;
   options.resume = false;
   train_run(config, folder.path, options);
+  if (stop_wanted) fail(Fault::interrupted, "interrupted in a rehearsal");
   const int64_t memory = peak_memory();
   const Relevance model = Relevance::open(folder.path);
   const Vocabulary& vocabulary = model.vocabulary();
@@ -231,7 +246,7 @@ void dry_run(const RunConfig& config, TrainOptions options) {
 
   const auto rows_in = [&](const std::string& file) {
     int64_t count = 0;
-    PairReader reader(data_path(config, file), config.columns, config.data.bad_rows);
+    PairReader reader(data_path(config, file), config.columns, config.data.bad_rows, &stop_wanted);
     for (LabelledPair pair; reader.next(pair);) ++count;
     return count;
   };
