@@ -29,6 +29,13 @@ struct Factor {
 
 Factor factor(const Mat& m) { return {m.x.data, m.x.rows(), m.x.cols(), m.x.cols(), m.transposed}; }
 
+// The rows first … first + count − 1 of the factor as it is used.
+Factor rows_of(Factor f, int64_t first, int64_t count) {
+  f.data += f.transposed ? first : first * f.stride;
+  (f.transposed ? f.cols : f.rows) = count;
+  return f;
+}
+
 // Grows the factor with zeros in `scratch` until its used rows and columns reach the wanted numbers.
 Factor pad(Factor f, int64_t rows, int64_t cols, std::vector<real>& scratch) {
   if (f.transposed) std::swap(rows, cols);
@@ -64,19 +71,26 @@ void CpuBackend::gemm(real alpha, Mat a, Mat b, real beta, Tensor c) {
   if (rows == 0 || cols == 0) return;
   if (inner == 0)
     return beta == 0 ? zero(c) : affine(beta, 0, c, c);  // c may be uninitialised: 0 · NaN is NaN
-  const int64_t m = padded(rows, kRowPad), n = padded(cols, kColPad);
+  const int64_t n = padded(cols, kColPad);
   thread_local std::vector<real> a_scratch, b_scratch, c_scratch;  // kept: a steady step allocates nothing
-  const Factor left = pad(factor(a), m, inner, a_scratch), right = pad(factor(b), inner, n, b_scratch);
-  View result(c.data, rows, cols, Stride(cols));
-  if (m == rows && n == cols) return gemm_block(alpha, left, right, beta, result);
-  c_scratch.resize(static_cast<size_t>(m * n));
-  View whole(c_scratch.data(), m, n, Stride(n));
-  if (beta != 0) {
-    whole.setZero();
-    whole.topLeftCorner(rows, cols) = result;
-  }
-  gemm_block(alpha, left, right, beta, whole);
-  result = whole.topLeftCorner(rows, cols);
+  const Factor right = pad(factor(b), inner, n, b_scratch);
+  const auto product = [&](int64_t first, int64_t count) {
+    const int64_t m = padded(count, kRowPad);
+    const Factor left = pad(rows_of(factor(a), first, count), m, inner, a_scratch);
+    View result(c.data + first * cols, count, cols, Stride(cols));
+    if (m == count && n == cols) return gemm_block(alpha, left, right, beta, result);
+    c_scratch.resize(static_cast<size_t>(m * n));
+    View whole(c_scratch.data(), m, n, Stride(n));
+    if (beta != 0) {
+      whole.setZero();
+      whole.topLeftCorner(count, cols) = result;
+    }
+    gemm_block(alpha, left, right, beta, whole);
+    result = whole.topLeftCorner(count, cols);
+  };
+  const int64_t whole_lanes = rows / kRowPad * kRowPad;  // only the rows behind them are padded
+  if (whole_lanes > 0) product(0, whole_lanes);
+  if (whole_lanes < rows) product(whole_lanes, rows - whole_lanes);
 }
 
 void CpuBackend::activate(UnaryId op, Tensor bias, Tensor y) {
