@@ -314,7 +314,7 @@ TEST_CASE("relevance: a bag keeps its heaviest words and the priors, and none tw
     for (const Side side : {Side::query, Side::product})
       for (int i = 0; i < 500; ++i) {
         const auto use = [&](const Bag& of, int64_t e) {
-          const real share = expected[static_cast<size_t>(2 * of[e].id + (e >= of.terms.size()))];
+          const real share = expected[2 * static_cast<size_t>(of[e].id) + (e >= of.terms.size())];
           return side == Side::query ? of[e].weight : std::abs(of[e].weight * share);
         };
         const std::string text = random_text(key_of(3, i), 9);
@@ -362,8 +362,8 @@ TEST_CASE("relevance: of what use a term is, training pairs tell") {
   const auto& parameters = model.parameters().all();
   const std::span<real> expected =
       std::ranges::find(parameters, "bags/expected", &Parameter::path)->buffer.host();
-  const auto of = [&](const char* word, int column) {
-    return static_cast<double>(expected[static_cast<size_t>(2 * model.vocabulary().id(word) + column)]);
+  const auto of = [&](const char* word, size_t column) {
+    return static_cast<double>(expected[2 * static_cast<size_t>(model.vocabulary().id(word)) + column]);
   };
   const double any = 10 * 1.5 / 6;  // ten pairs in which a term is as any of the six that products hold
   CHECK(of("shower", 0) == doctest::Approx((1.5 + any) / 12));
@@ -905,7 +905,7 @@ TEST_CASE("relevance: a model that goes on with more words scores as before what
       CHECK(grown.vocabulary().id("灯") >= older.vocabulary().size());
       Scorer before{older}, after{grown};
       int64_t same = 0, compared = 0, others = 0;
-      for (Pair pair : random_pairs(400)) {
+      for (const Pair& pair : random_pairs(400)) {
         const double score = before(pair.query, pair.product);
         same += score == after(pair.query, pair.product);
         ++compared;
