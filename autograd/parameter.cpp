@@ -91,7 +91,7 @@ void Parameter::touch_all() const {
 
 Parameter& Parameters::add(const std::string& path, Shape shape, Init init, bool table,
                            TableOptions options) {
-  for (const Parameter& other : all_) check(other.path != path, "parameters: \"", path, "\" was added twice");
+  check(!find(path), "parameters: \"", path, "\" was added twice");
   if (file_) array_of(*file_, "parameters/" + path, shape, false);  // before memory is taken for it
   Parameter& p = all_.emplace_back();
   p.path = path;
@@ -106,11 +106,10 @@ Parameter& Parameters::add(const std::string& path, Shape shape, Init init, bool
     p.dense_offset = dense_size_;
     dense_size_ += shape.size();
   }
-  const auto named = [&](const Parameter& other) { return other.path == path; };
+  const Parameter* older = older_ ? older_->find(path) : nullptr;
   if (file_)
     read_array(*file_, "parameters/" + path, shape, p.buffer.host());
-  else if (const auto older = older_ ? std::ranges::find_if(older_->all_, named) : all_.end();
-           older_ && older != older_->all_.end())
+  else if (older)
     p.take(*older, options.grown);
   else if (table && options.first_touch)
     p.touched_ = std::vector<std::atomic<uint8_t>>(static_cast<size_t>(shape.rows()));
@@ -126,10 +125,15 @@ void Parameters::finish() {
   for (const NamedArray& array : file_->arrays()) {
     if (!array.name.starts_with(prefix)) continue;
     const std::string path = array.name.substr(prefix.size());
-    if (std::none_of(all_.begin(), all_.end(), [&](const Parameter& p) { return p.path == path; }))
+    if (!find(path))
       fail(Fault::input, file_->path().string(), ": parameter \"", path, "\" is not part of this model");
   }
   file_ = nullptr;
+}
+
+const Parameter* Parameters::find(std::string_view path) const {
+  const auto found = std::ranges::find(all_, path, &Parameter::path);
+  return found == all_.end() ? nullptr : &*found;
 }
 
 int64_t Parameters::size() const {

@@ -13,6 +13,7 @@
 #include <functional>
 #include <memory>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "core/arena.h"
@@ -94,6 +95,7 @@ class Parameters {
   Backend& backend() const { return *backend_; }
   const std::deque<Parameter>& all() const { return all_; }
   std::deque<Parameter>& all() { return all_; }
+  const Parameter* find(std::string_view path) const;  // nullptr: there is none
   int64_t dense_size() const { return dense_size_; }
   int64_t size() const;  // numbers in all blocks
 

@@ -325,7 +325,7 @@ Vocabulary VocabularyBuilder::finish() const {
   result.frequencies_.resize(at(config_.buckets));
   result.index();
   for (const Count* count : append(result)) {
-    int32_t& sum = result.frequencies_[count->hash & static_cast<uint64_t>(config_.buckets - 1)];
+    int32_t& sum = result.frequencies_[at(result.id(count->hash))];
     constexpr int64_t kGreatest = std::numeric_limits<int32_t>::max();
     sum = static_cast<int32_t>(std::min(int64_t{sum} + count->texts, kGreatest));
   }

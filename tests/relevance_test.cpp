@@ -305,9 +305,7 @@ TEST_CASE("relevance: a bag keeps its heaviest words and the priors, and none tw
     const Relevance all = random_model(config);
     config.bags = {.query_terms = 3, .product_terms = 4, .least_weight = 0.2};
     const Relevance some = random_model(config);
-    const auto& parameters = some.parameters().all();
-    const std::span<real> expected =
-        std::ranges::find(parameters, "bags/expected", &Parameter::path)->buffer.host();
+    const std::span<real> expected = some.parameters().find("bags/expected")->buffer.host();
     Workspace workspace;
     Bag bag, kept;
     int64_t expanded = 0, wrong = 0;
@@ -359,9 +357,7 @@ TEST_CASE("relevance: of what use a term is, training pairs tell") {
                                      {"shower faucet", "chrome shower", "2"},
                                      {"lamp", "chrome faucet", "1"}});
   model.pretrain(encoded.rows, Workers(1));
-  const auto& parameters = model.parameters().all();
-  const std::span<real> expected =
-      std::ranges::find(parameters, "bags/expected", &Parameter::path)->buffer.host();
+  const std::span<real> expected = model.parameters().find("bags/expected")->buffer.host();
   const auto of = [&](const char* word, size_t column) {
     return static_cast<double>(expected[2 * static_cast<size_t>(model.vocabulary().id(word)) + column]);
   };
@@ -929,8 +925,7 @@ TEST_CASE("relevance: of newer terms alone newer pairs tell the use") {
   }
   Relevance grown(config, builder.grow(older.vocabulary()), 1, {}, &older);
   const auto expected = [](const Relevance& model) {
-    const auto& parameters = model.parameters().all();
-    const std::span<real> x = std::ranges::find(parameters, "bags/expected", &Parameter::path)->buffer.host();
+    const std::span<real> x = model.parameters().find("bags/expected")->buffer.host();
     return std::vector<real>(x.begin(), x.end());
   };
   const EncodedPairs encoded(grown, {{"zqlamp", "shower zqlamp", "3"}, {"shower", "shower faucet", "3"}});

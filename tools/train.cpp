@@ -78,9 +78,7 @@ Relevance from_older(RunConfig& config, const TrainOptions& options, const Say& 
                   std::move(dictionary), &older);
   std::string fresh;
   for (const Parameter& p : model.parameters().all())
-    if (std::ranges::find(older.parameters().all(), p.path, &Parameter::path) ==
-        older.parameters().all().end())
-      fresh += " " + p.path;
+    if (!older.parameters().find(p.path)) fresh += " " + p.path;
   say(text("goes on from ", options.older.string(), ": ",
            model.vocabulary().entries() - older.vocabulary().entries(), " new terms",
            fresh.empty() ? "" : ", new parameters" + fresh));
@@ -361,7 +359,7 @@ Outcome train_run(const RunConfig& wanted, const std::filesystem::path& folder, 
     else
       say(state.string() + ": not there, the optimiser begins anew");
   }
-  model.pretrain(train, workers);
+  model.pretrain(train, workers);  // of a resumed run, too: it says which words bags may bring in
   if (options.resume && trainer.resume()) progress.message(text("resumed at step ", trainer.step()));
   RunConfig recorded = wanted;
   recorded.run.data_dir = std::filesystem::absolute(wanted.run.data_dir).lexically_normal().string();
