@@ -20,7 +20,8 @@ Var unary(UnaryId op, Var x) {
   const Tensor y = x.tape->alloc(x.shape());
   x.backend().unary(op, x.value(), y);
   return x.tape->record(name(op), y, {x}, [op, x, y](Tensor dy) {
-    x.backend().unary_grad(op, x.value(), y, dy, x.grad());  // dx += dy · f′(x, y)
+    const auto [dx, beta] = x.grad_so_far();
+    x.backend().unary_grad(op, x.value(), y, dy, beta, dx);  // dx += dy · f′(x, y)
   });
 }
 

@@ -5,14 +5,25 @@
 
 namespace steelyard {
 
+namespace {
+
+// dx += a · b
+void add_product(Mat a, Mat b, Var x) {
+  if (!x.needs_grad()) return;
+  const auto [dx, beta] = x.grad_so_far();
+  x.backend().gemm(a, b, beta, dx);
+}
+
+}  // namespace
+
 // c = a · b                       a [M,K]   b [K,N]   c [M,N]
 Var matmul(Var a, Var b) {
   check(a.cols() == b.rows(), "matmul: the inner sizes differ: ", a.shape(), " · ", b.shape());
   const Tensor c = a.tape->alloc({a.rows(), b.cols()});
-  a.backend().gemm(1, a.value(), b.value(), 0, c);
+  a.backend().gemm(a.value(), b.value(), 0, c);
   return a.tape->record("matmul", c, {a, b}, [a, b](Tensor dc) {
-    if (a.needs_grad()) a.backend().gemm(1, dc, transposed(b.value()), 1, a.grad());  // da += dc · bᵀ
-    if (b.needs_grad()) a.backend().gemm(1, transposed(a.value()), dc, 1, b.grad());  // db += aᵀ · dc
+    add_product(dc, transposed(b.value()), a);  // da += dc · bᵀ
+    add_product(transposed(a.value()), dc, b);  // db += aᵀ · dc
   });
 }
 
@@ -21,10 +32,10 @@ Var matmul_transposed(Var a, Var b) {
   check(a.cols() == b.cols(), "matmul_transposed: the inner sizes differ: ", a.shape(), " · ", b.shape(),
         "ᵀ");
   const Tensor c = a.tape->alloc({a.rows(), b.rows()});
-  a.backend().gemm(1, a.value(), transposed(b.value()), 0, c);
+  a.backend().gemm(a.value(), transposed(b.value()), 0, c);
   return a.tape->record("matmul_transposed", c, {a, b}, [a, b](Tensor dc) {
-    if (a.needs_grad()) a.backend().gemm(1, dc, b.value(), 1, a.grad());              // da += dc · b
-    if (b.needs_grad()) a.backend().gemm(1, transposed(dc), a.value(), 1, b.grad());  // db += dcᵀ · a
+    add_product(dc, b.value(), a);              // da += dc · b
+    add_product(transposed(dc), a.value(), b);  // db += dcᵀ · a
   });
 }
 
@@ -36,18 +47,17 @@ Var linear(Var x, Var W, Var b, UnaryId f) {
   check(plain || f == unary_id<Tanh> || f == unary_id<Sigmoid> || f == unary_id<Relu>,
         "linear: an activation whose slope does not follow from its output");
   const Tensor y = x.tape->alloc(x.shape().rank() ? x.shape().with_cols(W.cols()) : Shape{1, W.cols()});
-  x.backend().gemm(1, x.value(), W.value(), 0, y);
+  x.backend().gemm(x.value(), W.value(), 0, y);
   x.backend().activate(f, b.value(), y);
   return x.tape->record("linear", y, {x, W, b}, [x, W, b, f, plain, y](Tensor dy) {
     Tensor dz = dy;
     if (!plain) {
       dz = x.tape->scratch(y.shape);
-      x.backend().zero(dz);
-      x.backend().unary_grad(f, y, y, dy, dz);  // these slopes read only the output
+      x.backend().unary_grad(f, y, y, dy, 0, dz);  // these slopes read only the output
     }
-    if (x.needs_grad()) x.backend().gemm(1, dz, transposed(W.value()), 1, x.grad());  // dx += dz · Wᵀ
-    if (W.needs_grad()) x.backend().gemm(1, transposed(x.value()), dz, 1, W.grad());  // dW += xᵀ · dz
-    if (b.needs_grad()) x.backend().sum_rows(dz, b.grad());                           // db += Σ_r dz[r]
+    add_product(dz, transposed(W.value()), x);               // dx += dz · Wᵀ
+    add_product(transposed(x.value()), dz, W);               // dW += xᵀ · dz
+    if (b.needs_grad()) x.backend().sum_rows(dz, b.grad());  // db += Σ_r dz[r]
   });
 }
 

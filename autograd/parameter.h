@@ -36,7 +36,7 @@ struct Parameter {
   std::string path;
   Shape shape;
   bool table = false;
-  bool fixed = false;  // no part of training: it gets no gradient and the optimiser has no state for it
+  bool fixed = false;        // no part of training: it gets no gradient and the optimiser has no state for it
   int64_t index = 0;         // position in the store
   int64_t dense_offset = 0;  // where its gradient begins in the dense block (tables have none)
   Buffer buffer;

@@ -21,8 +21,13 @@ Shape Var::shape() const { return tape->at(*this).value.shape; }
 bool Var::needs_grad() const { return tape->at(*this).needs_grad; }
 Backend& Var::backend() const { return tape->backend(); }
 Tensor Var::grad() const {
+  const auto [grad, beta] = grad_so_far();
+  if (beta == 0 && !grad.empty()) backend().zero(grad);
+  return grad;
+}
+Var::Sum Var::grad_so_far() const {
   if (!needs_grad()) return {};
-  return tape->grad(index);
+  return tape->grad_so_far(index);
 }
 
 Var Tape::append(Record record) {
@@ -51,13 +56,11 @@ Var Tape::constant(Shape shape, std::span<const real> host) {
   return constant(x);
 }
 
-Tensor Tape::grad(int32_t index) {
+Var::Sum Tape::grad_so_far(int32_t index) {
   Record& record = records_[static_cast<size_t>(index)];
-  const bool first = !std::exchange(record.reached, true);
-  if (record.parameter) return sink_->dense(*record.parameter);
-  const Tensor grad{grads_.data + record.grad_offset, record.value.shape, &backend()};
-  if (first) backend().zero(grad);
-  return grad;
+  const bool reached = std::exchange(record.reached, true);
+  if (record.parameter) return {sink_->dense(*record.parameter), 1};
+  return {{grads_.data + record.grad_offset, record.value.shape, &backend()}, real(reached)};
 }
 
 void Tape::backward(Var loss, Gradients& into, real scale) {
@@ -73,7 +76,7 @@ void Tape::backward(Var loss, Gradients& into, real scale) {
   backend().affine(0, scale, seed, seed);
   for (int32_t i = loss.index; i >= 0; --i) {
     const Record& record = records_[static_cast<size_t>(i)];
-    if (record.reached && record.run) record.run(record.closure, grad(i));
+    if (record.reached && record.run) record.run(record.closure, grad_so_far(i).grad);
   }
   sink_ = nullptr;
 }

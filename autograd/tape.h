@@ -31,6 +31,12 @@ struct Var {
 
   Tensor value() const;
   Tensor grad() const;  // the place to add ∂L/∂this to; empty if nobody needs it. Only inside backward.
+  // The same for a kernel that can assign: beta is 0 if nobody has added yet, and the numbers are anything.
+  struct Sum {
+    Tensor grad;
+    real beta;
+  };
+  Sum grad_so_far() const;
   bool needs_grad() const;
   Shape shape() const;
   int64_t rows() const { return shape().rows(); }
@@ -111,11 +117,11 @@ class Tape {
     const Parameter* parameter = nullptr;  // of a leaf
     int64_t grad_offset = 0;               // in the gradient block
     bool needs_grad = false;
-    bool reached = false;  // some closure, or the loss, asked for its gradient, which was zeroed then
+    bool reached = false;  // some closure, or the loss, asked for its gradient
   };
   Var append(Record record);
   const Record& at(const Var& v) const;
-  Tensor grad(int32_t index);
+  Var::Sum grad_so_far(int32_t index);
 
   Mode mode_;
   Arena values_;     // until reset

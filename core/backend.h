@@ -29,9 +29,10 @@ class Backend {
   virtual void zero(Tensor x) = 0;
   virtual void copy(Tensor from, Tensor to) = 0;
 
-  // ---- element-wise (core/functors.h); gradients: dx += dy · f′(x, y)
+  // ---- element-wise (core/functors.h); gradients: dx = dy · f′(x, y) + beta · dx, beta 0 assigns;
+  // da += dc · ∂f/∂a(a, b)
   virtual void unary(UnaryId op, Tensor x, Tensor y) = 0;
-  virtual void unary_grad(UnaryId op, Tensor x, Tensor y, Tensor dy, Tensor dx) = 0;
+  virtual void unary_grad(UnaryId op, Tensor x, Tensor y, Tensor dy, real beta, Tensor dx) = 0;
   virtual void binary(BinaryId op, Tensor a, Tensor b, Tensor c) = 0;
   virtual void binary_grad(BinaryId op, Tensor a, Tensor b, Tensor dc, Tensor da, Tensor db) = 0;
   virtual void affine(real scale, real shift, Tensor x,
@@ -48,7 +49,7 @@ class Backend {
   virtual void copy_columns(Tensor x, int64_t from, Tensor y, int64_t to, int64_t count) = 0;
 
   // ---- matrix products
-  virtual void gemm(real alpha, Mat a, Mat b, real beta, Tensor c) = 0;  // c = alpha · a · b + beta · c
+  virtual void gemm(Mat a, Mat b, real beta, Tensor c) = 0;  // c = a · b + beta · c; beta 0 assigns
   virtual void activate(UnaryId op, Tensor bias,
                         Tensor y) = 0;  // y[r,c] = f(y[r,c] + bias[c]); bias may be empty
 

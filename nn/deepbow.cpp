@@ -267,8 +267,7 @@ std::vector<int32_t> DeepBow::sources(Tape& tape, Side side, const TextBatch& te
   std::vector<int32_t> words;
   for (int32_t id : ids) words.push_back(encoder_->row(id));
   // E_t O h_c is linear in h_c, and h_c is the sum of what its words add to it.
-  const Encoded encoded = (*encoder_)(tape, side, texts);
-  const Var shares = matmul(encoded.word_shares, tape.leaf(*of(side).output));
+  const Var shares = matmul(encoder_->word_shares(tape, side, texts), tape.leaf(*of(side).output));
   const Tensor logits =
       matmul_transposed(shares, rows(tape, encoder_->table(), tape.index(words))).value();  // [w, C]
   std::vector<int32_t> sources(words.size(), logits.rows() > 0 ? 0 : -1);
@@ -279,9 +278,12 @@ std::vector<int32_t> DeepBow::sources(Tape& tape, Side side, const TextBatch& te
       };
       if (logit(w) > logit(sources[c])) sources[c] = static_cast<int32_t>(w);
     }
-  if (encoder_->latent())  // it reads terms
-    for (int32_t& source : sources)
-      if (source >= 0) source = texts.term_words[at(source)];
+  if (!encoder_->latent()) return sources;
+  std::vector<int32_t> word_of;  // it reads the terms that have a vector
+  for (size_t j = 0; j < texts.terms.size(); ++j)
+    if (encoder_->row(texts.terms[j]) >= 0) word_of.push_back(texts.term_words[j]);
+  for (int32_t& source : sources)
+    if (source >= 0) source = word_of[at(source)];
   return sources;
 }
 

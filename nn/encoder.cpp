@@ -100,7 +100,7 @@ void Encoder::pretrain(const PairRows& pairs, const Workers& workers) {
 void Encoder::read(const Bag& bag, TextColumns& out) const {
   if (latent()) {
     for (const Term& term : bag.terms.all()) {
-      out.words.add(std::max(0, row(term.id)));
+      if (const int32_t own = row(term.id); own >= 0) out.words.add(own);
       out.term_words.add(term.word);
     }
     return;
@@ -124,14 +124,22 @@ void Encoder::read(const Bag& bag, TextColumns& out) const {
   }
 }
 
+Var Encoder::idf(Tape& tape, Ids rows) const {
+  const std::span<real> values = tape.array<real>(std::ssize(rows));
+  for (size_t i = 0; i < values.size(); ++i) values[i] = idf_[static_cast<size_t>(rows[i])];
+  return tape.constant({std::ssize(values)}, values);
+}
+
+Var Encoder::word_shares(Tape& tape, Side side, const TextBatch& texts) const {
+  if (!latent()) return (*this)(tape, side, texts).word_shares;
+  return scale_rows(rows(tape, *words_, tape.index(texts.words)), idf(tape, texts.words));
+}
+
 Encoded Encoder::operator()(Tape& tape, Side side, const TextBatch& texts) const {
   Encoded out;
   if (latent()) {
-    const std::span<real> idf = tape.array<real>(std::ssize(texts.words));
-    for (size_t i = 0; i < idf.size(); ++i) idf[i] = idf_[static_cast<size_t>(texts.words[i])];
-    const Var vectors = rows(tape, *words_, {tape.upload(texts.words), {}, {}, {}});
-    out.word_shares = scale_rows(vectors, tape.constant({std::ssize(idf)}, idf));
-    out.text = unit_rows(segment_sum(out.word_shares, texts.text_words));
+    const RowIndex terms{tape.upload(texts.words), {}, {}, {}};  // no gradient asks for more
+    out.text = unit_rows(bag(*words_, terms, texts.text_words, idf(tape, texts.words)));
     return out;
   }
   const auto rate = static_cast<real>(config_.dropout);

@@ -53,7 +53,7 @@ struct EncoderConfig {
 struct Encoded {
   Var text;         // [n, D]  h_c
   Var words;        // [w, D]  h_w; latent: none
-  Var word_shares;  // [w, D]  what each word adds to h_c: they sum to it, or to what has its direction
+  Var word_shares;  // [w, D]  of word_shares(); latent: none
 };
 
 class Encoder {
@@ -64,9 +64,12 @@ class Encoder {
   // latent: the vectors of the terms, unless an older model had some.
   void pretrain(const PairRows& pairs, const Workers& workers);
 
-  // Appends the words and characters of a text to `out`, which ends at max_words and max_characters.
+  // Appends to `out` the words and characters of a text, which ends at max_words and max_characters; latent: its
+  // terms that have a vector.
   void read(const Bag& bag, TextColumns& out) const;
   Encoded operator()(Tape& tape, Side side, const TextBatch& texts) const;
+  // What each word adds to h_c: they sum to it, or to what has its direction.      [w, D]
+  Var word_shares(Tape& tape, Side side, const TextBatch& texts) const;
 
   int64_t width() const { return config_.width; }
   // The words with a vector of their own: their rows in the table and their ids in the vocabulary, both ascending.
@@ -81,6 +84,8 @@ class Encoder {
  private:
   EncoderConfig config_;
   const Vocabulary& vocabulary_;
+  Var idf(Tape& tape, Ids rows) const;
+
   std::vector<int32_t> ids_, all_rows_;  // by word
   std::vector<int32_t> rows_;            // by id
   std::vector<real> idf_;                // latent: by row

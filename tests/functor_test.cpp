@@ -109,7 +109,7 @@ Results run(UnaryId id, Numbers x) {
   Results r{Numbers(x.size()), Numbers(x.size()), {}};
   Numbers ones(x.size(), 1);
   cpu().unary(id, view(x), view(r.value));
-  cpu().unary_grad(id, view(x), view(r.value), view(ones), view(r.slope));
+  cpu().unary_grad(id, view(x), view(r.value), view(ones), 0, view(r.slope));
   return r;
 }
 

@@ -1,65 +1,29 @@
-// Self-attention, one head of one text at a time. The matrices are small (65 × 16 is typical): too small for
-// Eigen's product, which packs both factors, so they have a product of their own. Scores stand transposed,
-// s[j,i] of key j and query i: a packet holds queries, and softmax needs no sum across a packet. Only the
-// log-sum-exp of each query's scores is saved: saving softmax's result, n² numbers per text and head, would make
+// Self-attention, one head of one text at a time. The matrices are small (65 × 16 is typical), and nothing is packed.
+// Scores stand transposed, s[j,i] of key j and query i: a packet holds queries, and softmax needs no sum across a
+// packet. Only the log-sum-exp of each query's scores is saved: saving softmax's result, n² numbers per text and head, would make
 // a step up to 15 % faster.
 #include <algorithm>
 #include <cmath>
 #include <utility>
 
-#include <Eigen/Core>
-
 #include "core/cpu/cpu_backend.h"
+#include "core/cpu/product.h"
 
 namespace steelyard {
 
 namespace {
 
-using Packet = Eigen::internal::packet_traits<real>::type;
 using Eigen::internal::padd, Eigen::internal::pexp, Eigen::internal::ploadu, Eigen::internal::plog,
     Eigen::internal::pmadd, Eigen::internal::pmax, Eigen::internal::pmul, Eigen::internal::pset1,
     Eigen::internal::pstoreu, Eigen::internal::psub;
-constexpr int64_t kPacket = Eigen::internal::packet_traits<real>::size;
 
 int64_t padded(int64_t n) { return (n + kPacket - 1) / kPacket * kPacket; }
 
-struct Factor {  // element (i, k) is data[i · row + k · col]
-  const real* data;
-  int64_t row, col;
-};
-struct Rows {
-  const real* data;
-  int64_t stride;
-};
-
-// kRows × kPackets packets of c = a · b: the sums stay in registers.
-template <int kRows, int kPackets>
-void tile(Factor a, Rows b, int64_t inner, real* c, int64_t cols) {
-  Packet sums[kRows][kPackets], of_b[kPackets];
-  for (auto& row : sums)
-    for (Packet& sum : row) sum = pset1<Packet>(0);
-  for (int64_t k = 0; k < inner; ++k) {
-    for (int p = 0; p < kPackets; ++p) of_b[p] = ploadu<Packet>(b.data + k * b.stride + p * kPacket);
-    for (int r = 0; r < kRows; ++r) {
-      const Packet of_a = pset1<Packet>(a.data[r * a.row + k * a.col]);
-      for (int p = 0; p < kPackets; ++p) sums[r][p] = pmadd(of_a, of_b[p], sums[r][p]);
-    }
-  }
-  for (int r = 0; r < kRows; ++r)
-    for (int p = 0; p < kPackets; ++p) pstoreu(c + r * cols + p * kPacket, sums[r][p]);
-}
-
-// c [rows,cols] = a [rows,inner] · b [inner,cols]; cols is a multiple of kPacket. Twelve sums fill sixteen
-// registers.
-template <int kRows = 6>
+// c [rows,cols] = a [rows,inner] · b; cols is a multiple of kPacket.
 void product(int64_t rows, Factor a, int64_t inner, Rows b, real* c, int64_t cols) {
-  for (; rows >= kRows; rows -= kRows, a.data += kRows * a.row, c += kRows * cols) {
-    int64_t j = 0;
-    for (; j + 2 * kPacket <= cols; j += 2 * kPacket)
-      tile<kRows, 2>(a, {b.data + j, b.stride}, inner, c + j, cols);
-    if (j < cols) tile<kRows, 1>(a, {b.data + j, b.stride}, inner, c + j, cols);
-  }
-  if constexpr (kRows > 1) product<kRows - 1>(rows, a, inner, b, c, cols);
+  for_strips(rows, [&](auto height, int64_t i) {
+    strip<height>(a.from(i, 0), b, inner, 0, c + i * cols, cols, cols);
+  });
 }
 
 // One head of one text, and the scratch for its matrices; those of n queries are padded to m.
@@ -93,19 +57,13 @@ struct Head {
                 real(0));
     return {widened, wide};
   }
-  // to [wide,m] = factor · xᵀ by squares of packets. P is Packet; g++ warns where a class is given it by name.
+  // to [wide,m] = factor · xᵀ
   template <class P>
   void turn(P factor, Rows x, real* to) const {
     x = widen(x);
     for (int64_t i = 0; i < m; i += kPacket)
-      for (int64_t c = 0; c < wide; c += kPacket) {
-        Eigen::internal::PacketBlock<P, kPacket> square;
-        for (P& row : square.packet) row = pset1<P>(0);
-        for (int64_t r = 0; r < std::min(kPacket, n - i); ++r)
-          square.packet[r] = pmul(factor, ploadu<P>(x.data + (i + r) * x.stride + c));
-        Eigen::internal::ptranspose(square);
-        for (int64_t r = 0; r < kPacket; ++r) pstoreu(to + (c + r) * m + i, square.packet[r]);
-      }
+      for (int64_t c = 0; c < wide; c += kPacket)
+        transpose(factor, {x.data + i * x.stride + c, x.stride}, n - i, to + c * m + i, m);
   }
   // p = the scores
   void score() const {

@@ -8,7 +8,6 @@ namespace steelyard {
 
 class CpuBackend final : public Backend {
  public:
-  CpuBackend();
   const char* name() const override { return "cpu"; }
   bool on_host() const override { return true; }
 
@@ -20,7 +19,7 @@ class CpuBackend final : public Backend {
   void copy(Tensor from, Tensor to) override;
 
   void unary(UnaryId op, Tensor x, Tensor y) override;
-  void unary_grad(UnaryId op, Tensor x, Tensor y, Tensor dy, Tensor dx) override;
+  void unary_grad(UnaryId op, Tensor x, Tensor y, Tensor dy, real beta, Tensor dx) override;
   void binary(BinaryId op, Tensor a, Tensor b, Tensor c) override;
   void binary_grad(BinaryId op, Tensor a, Tensor b, Tensor dc, Tensor da, Tensor db) override;
   void affine(real scale, real shift, Tensor x, Tensor y) override;
@@ -33,7 +32,7 @@ class CpuBackend final : public Backend {
   void add_columns(Tensor x, int64_t from, Tensor y, int64_t to, int64_t count) override;
   void copy_columns(Tensor x, int64_t from, Tensor y, int64_t to, int64_t count) override;
 
-  void gemm(real alpha, Mat a, Mat b, real beta, Tensor c) override;
+  void gemm(Mat a, Mat b, real beta, Tensor c) override;
   void activate(UnaryId op, Tensor bias, Tensor y) override;
 
   void gather(Tensor table, Ids ids, Tensor y) override;

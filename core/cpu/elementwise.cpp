@@ -9,10 +9,11 @@ void CpuBackend::unary(UnaryId op, Tensor x, Tensor y) {
           [&]<class Op>() { for_lanes(x.size(), [&](auto i) { i.store(y.data, Op::f(i.load(x.data))); }); });
 }
 
-void CpuBackend::unary_grad(UnaryId op, Tensor x, Tensor y, Tensor dy, Tensor dx) {
+void CpuBackend::unary_grad(UnaryId op, Tensor x, Tensor y, Tensor dy, real beta, Tensor dx) {
   with_op(UnaryOps{}, op, [&]<class Op>() {
     for_lanes(x.size(), [&](auto i) {
-      add_to(i, dx.data, Lane(i.load(dy.data) * Op::df(i.load(x.data), i.load(y.data))));
+      const Lane slope = i.load(dy.data) * Op::df(i.load(x.data), i.load(y.data));
+      i.store(dx.data, beta == 0 ? slope : Lane(slope + beta * i.load(dx.data)));
     });
   });
 }

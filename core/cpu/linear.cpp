@@ -1,96 +1,97 @@
-// Matrix products by Eigen. An Eigen product gives a row other bits when the number of rows or columns
-// changes the kernel that handles it (tail rows, single rows, other blocking). It does not if the number of
-// rows is a multiple of 8, the number of columns a multiple of 16, and the cache sizes are fixed; so odd
-// shapes are padded, and scoring one pair gives the same bits as scoring a batch. Eigen's own threads are
-// off: parallelism is over shards.
+// Matrix products. A sum is cut into blocks of kDeep terms whatever the shape, so a row has the same bits in every
+// batch, and scoring one pair gives those of training. Many rows, or a transposed b, repay packing b into panels.
+// Parallelism is over shards.
+#include <algorithm>
+#include <array>
+#include <cstring>
+
 #include "core/cpu/cpu_backend.h"
 #include "core/cpu/lane.h"
+#include "core/cpu/product.h"
 
 namespace steelyard {
 
 namespace {
 
-using Matrix = Eigen::Matrix<real, Eigen::Dynamic, Eigen::Dynamic, Eigen::RowMajor>;
-using Stride = Eigen::OuterStride<>;
-using View = Eigen::Map<Matrix, Eigen::Unaligned, Stride>;
-using ConstView = Eigen::Map<const Matrix, Eigen::Unaligned, Stride>;
+size_t at(int64_t i) { return static_cast<size_t>(i); }
 
-constexpr int64_t kRowPad = 8, kColPad = 16;
+constexpr int64_t kPanel = 2 * kPacket;  // columns
+constexpr int64_t kWide = 16 * kPanel;   // columns of a block of b
+constexpr int64_t kDeep = 256;  // and its rows: a panel fits in the first cache, a block in the second
+constexpr int64_t kFew = 256;   // rows that do not repay packing
 
-int64_t padded(int64_t n, int64_t multiple) { return (n + multiple - 1) / multiple * multiple; }
-
-// A factor as it is stored: rows × cols with a leading dimension, transposed or not when used.
-struct Factor {
-  const real* data;
-  int64_t rows, cols, stride;
-  bool transposed;
-  ConstView view() const { return {data, rows, cols, Stride(stride)}; }
-};
-
-Factor factor(const Mat& m) { return {m.x.data, m.x.rows(), m.x.cols(), m.x.cols(), m.transposed}; }
-
-// The rows first … first + count − 1 of the factor as it is used.
-Factor rows_of(Factor f, int64_t first, int64_t count) {
-  f.data += f.transposed ? first : first * f.stride;
-  (f.transposed ? f.cols : f.rows) = count;
-  return f;
+Factor factor(const Mat& m) {
+  const int64_t stride = m.x.cols();
+  return m.transposed ? Factor{m.x.data, 1, stride} : Factor{m.x.data, stride, 1};
 }
 
-// Grows the factor with zeros in `scratch` until its used rows and columns reach the wanted numbers.
-Factor pad(Factor f, int64_t rows, int64_t cols, std::vector<real>& scratch) {
-  if (f.transposed) std::swap(rows, cols);
-  if (rows == f.rows && cols == f.cols) return f;
-  scratch.assign(static_cast<size_t>(rows * cols), 0);
-  View(scratch.data(), rows, cols, Stride(cols)).topLeftCorner(f.rows, f.cols) = f.view();
-  return {scratch.data(), rows, cols, cols, f.transposed};
+// Columns first … cols of b [inner,cols] as panels, zeros behind the last. P is Packet.
+template <class P>
+void pack(Factor b, int64_t inner, int64_t first, int64_t cols, real* to) {
+  if (b.col == 1) {  // row by row, as it lies
+    for (int64_t k = 0; k < inner; ++k)
+      for (int64_t j = first; j < cols; j += kPanel) {
+        real* const row = to + (j - first) * inner + k * kPanel;
+        const real* const from = b.data + k * b.row + j;
+        if (cols - j >= kPanel)
+          std::memcpy(row, from, kPanel * sizeof(real));
+        else
+          std::fill(std::copy_n(from, cols - j, row), row + kPanel, real(0));
+      }
+    return;
+  }
+  const int64_t squares = inner / kPacket * kPacket;
+  for (int64_t j = first; j < cols; j += kPanel, to += inner * kPanel) {
+    for (int64_t x = 0; x < kPanel; x += kPacket)
+      for (int64_t k = 0; k < squares; k += kPacket)
+        transpose(Eigen::internal::pset1<P>(1), {b.data + (j + x) * b.col + k, b.col}, cols - j - x,
+                  to + k * kPanel + x, kPanel);
+    for (int64_t k = squares; k < inner; ++k)
+      for (int64_t x = 0; x < kPanel; ++x)
+        to[k * kPanel + x] = j + x < cols ? b.data[(j + x) * b.col + k] : 0;
+  }
 }
 
-// c = alpha · a · b + beta · c, sizes multiples of the pads. The only place where Eigen's product is
-// instantiated.
-void gemm_block(real alpha, const Factor& a, const Factor& b, real beta, View c) {
-  if (beta == 0)
-    c.setZero();
-  else if (beta != 1)
-    c *= beta;
-  if (!a.transposed && !b.transposed)
-    c.noalias() += alpha * (a.view() * b.view());
-  else if (!a.transposed)
-    c.noalias() += alpha * (a.view() * b.view().transpose());
-  else if (!b.transposed)
-    c.noalias() += alpha * (a.view().transpose() * b.view());
-  else
-    c.noalias() += alpha * (a.view().transpose() * b.view().transpose());
+// One panel, of which c has `cols` columns.
+template <int kRows>
+void panel(Factor a, int64_t inner, const real* b, real beta, real* c, int64_t stride, int64_t cols) {
+  if (cols == kPanel) return strip<kRows>(a, {b, kPanel}, inner, beta, c, stride, kPanel);
+  std::array<real, kRows * kPanel> whole{};
+  for (int64_t i = 0; beta != 0 && i < kRows; ++i) std::copy_n(c + i * stride, cols, &whole[at(i * kPanel)]);
+  strip<kRows>(a, {b, kPanel}, inner, beta, whole.data(), kPanel, kPanel);
+  for (int64_t i = 0; i < kRows; ++i) std::copy_n(&whole[at(i * kPanel)], cols, c + i * stride);
 }
 
 }  // namespace
 
-CpuBackend::CpuBackend() { Eigen::setCpuCacheSizes(32 << 10, 1 << 20, 32 << 20); }
-
-void CpuBackend::gemm(real alpha, Mat a, Mat b, real beta, Tensor c) {
+void CpuBackend::gemm(Mat a, Mat b, real beta, Tensor c) {
   const int64_t rows = c.rows(), cols = c.cols(), inner = a.cols();
-  if (rows == 0 || cols == 0) return;
   if (inner == 0)
     return beta == 0 ? zero(c) : affine(beta, 0, c, c);  // c may be uninitialised: 0 · NaN is NaN
-  const int64_t n = padded(cols, kColPad);
-  thread_local std::vector<real> a_scratch, b_scratch, c_scratch;  // kept: a steady step allocates nothing
-  const Factor right = pad(factor(b), inner, n, b_scratch);
-  const auto product = [&](int64_t first, int64_t count) {
-    const int64_t m = padded(count, kRowPad);
-    const Factor left = pad(rows_of(factor(a), first, count), m, inner, a_scratch);
-    View result(c.data + first * cols, count, cols, Stride(cols));
-    if (m == count && n == cols) return gemm_block(alpha, left, right, beta, result);
-    c_scratch.resize(static_cast<size_t>(m * n));
-    View whole(c_scratch.data(), m, n, Stride(n));
-    if (beta != 0) {
-      whole.setZero();
-      whole.topLeftCorner(count, cols) = result;
+  const Factor left = factor(a), right = factor(b);
+  const bool in_place = !b.transposed && rows <= kFew;
+  thread_local std::array<real, kDeep * kWide> panels;
+  for (int64_t j0 = 0; j0 < cols; j0 += kWide)
+    for (int64_t k0 = 0; k0 < inner; k0 += kDeep) {
+      const int64_t n = std::min(kWide, cols - j0), k = std::min(kDeep, inner - k0);
+      const int64_t first = in_place ? n / kPanel * kPanel : 0;  // columns before it are read where they are
+      const Factor of_b = right.from(k0, j0);
+      const real so_far = k0 == 0 ? beta : 1;
+      pack<Packet>(of_b, k, first, n, panels.data());
+      for_strips(rows, [&](auto height, int64_t i) {
+        Factor of_a = left.from(i, k0);
+        std::array<real, kDeep * height> turned;  // or a line of memory would serve one term
+        if (a.transposed) {
+          for (int64_t x = 0; x < k; ++x)
+            std::memcpy(&turned[at(x * height)], of_a.data + x * of_a.col, height * sizeof(real));
+          of_a = {turned.data(), 1, height};
+        }
+        real* const to = c.data + i * cols + j0;
+        strip<height>(of_a, {of_b.data, of_b.row}, k, so_far, to, cols, first);
+        for (int64_t j = first; j < n; j += kPanel)
+          panel<height>(of_a, k, &panels[at((j - first) * k)], so_far, to + j, cols, std::min(kPanel, n - j));
+      });
     }
-    gemm_block(alpha, left, right, beta, whole);
-    result = whole.topLeftCorner(count, cols);
-  };
-  const int64_t whole_lanes = rows / kRowPad * kRowPad;  // only the rows behind them are padded
-  if (whole_lanes > 0) product(0, whole_lanes);
-  if (whole_lanes < rows) product(whole_lanes, rows - whole_lanes);
 }
 
 void CpuBackend::activate(UnaryId op, Tensor bias, Tensor y) {

@@ -49,7 +49,7 @@ void gemm(benchmark::State& state) {
   const bool transpose = state.range(3) != 0;
   const Buffer a = random({m, k}), b = random(transpose ? Shape{n, k} : Shape{k, n}), c = random({m, n});
   for (auto _ : state) {
-    cpu().gemm(1, a.tensor(), Mat(b.tensor(), transpose), 0, c.tensor());
+    cpu().gemm(a.tensor(), Mat(b.tensor(), transpose), 0, c.tensor());
     benchmark::ClobberMemory();
   }
   flops(state, 2 * m * n * k);

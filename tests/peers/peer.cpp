@@ -458,7 +458,7 @@ Iteration gemm(int64_t m, int64_t n, int64_t k, int64_t pieces) {
              c = std::make_shared<Buffer>(random_buffer({m, n}));
   return [=](const Workers& workers) {
     workers.rows(m, m / pieces, [&](int64_t begin, int64_t end) {
-      cpu().gemm(1, a->tensor().slice(begin, end - begin), b->tensor(), 0,
+      cpu().gemm(a->tensor().slice(begin, end - begin), b->tensor(), 0,
                  c->tensor().slice(begin, end - begin));
     });
   };
@@ -480,6 +480,7 @@ Iteration deepbow_step(const fs::path& folder, const std::string& data, const st
   from_json(config, changes);
   fs::create_directories(folder / name);
   const auto training = std::make_shared<Training>(config, table, folder / name);
+  training->model.pretrain(training->pairs, Workers(1));
   training->model.save(folder / name / "model.safetensors", {});
   OptimizerConfig optimizer;
   optimizer.dense = optimizer.tables = "adam";
@@ -537,6 +538,12 @@ void serve(const fs::path& folder, const std::string& data) {
       {"gemm_small", [] { return gemm(128, 512, 128, 1); }},
       {"gemm_cut", [] { return gemm(1024, 1024, 1024, 8); }},
       {"lexical", [&] { return deepbow_step(folder, data, "lexical", R"({"deepbow": {"priors": false}})"); }},
+      {"latent",
+       [&] {
+         return deepbow_step(
+             folder, data, "latent",
+             R"({"deepbow": {"product_encoder": true}, "encoder": {"kind": "latent", "words": 50000}})");
+       }},
       {"encoder",
        [&] {
          return deepbow_step(folder, data, "encoder",

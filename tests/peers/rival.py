@@ -79,7 +79,7 @@ def calibrated(p, scores, labels):
     return F.binary_cross_entropy_with_logits(logits, labels.to(logits.dtype))
 
 
-# ---- with the encoder
+# ---- with an encoder
 
 
 class Place(torch.autograd.Function):
@@ -132,16 +132,95 @@ class Packed:
         self.at = base.index_select(0, owner) + self.positions
 
 
-class Encoded(Lexical):
-    """The whole model: the encoder on both sides, expansion of the products, gate, priors."""
+class Expanding(Lexical):
+    """With priors, and with words of the query that the product adds."""
+
+    def __init__(self, model):
+        super().__init__(model)
+        self.shared, self.word_of = model.shared, model.word_of
+        self.prior_penalty = model.config["deepbow"]["prior_penalty"]
+        self.words = {side: model.rows[side + "/lengths/values"].clamp(max=79) for side in self.texts}
+
+    def batch(self, rows):
+        b = super().batch(rows)
+        product_terms, owner, _ = self.lists["product/terms"].take(b.product)
+        b.priors = {}
+        for side, owner, texts in zip(self.texts, (b.owner, owner), (b.query, b.product)):
+            size = self.lists[side + "/terms"].lengths.index_select(0, texts)
+            b.priors[side] = owner, size, self.words[side].index_select(0, texts)
+        added = self.word_of.index_select(0, b.terms).index_fill(0, b.matches, -1)
+        b.added = (added >= 0).nonzero().flatten()
+        b.added_owner = b.owner.index_select(0, b.added)
+        b.rows = self.shared + added.index_select(0, b.added)
+        b.scored = torch.cat([b.matches, b.added])
+        b.scored_owner = b.owner.index_select(0, b.scored)
+        b.ids |= {
+            "deepbow/query/prior/term": b.terms,
+            "deepbow/product/prior/term": product_terms,
+            "deepbow/product/bias": b.rows,
+        }
+        return b
+
+    def prior(self, p, looked, side, owner, size, words):
+        at = f"deepbow/{side}/prior"
+        omega = looked[at + "/term"]
+        sums = omega.new_zeros(len(size)).index_add(0, owner, omega) / size.clamp(min=1).sqrt()
+        penalty = self.prior_penalty / len(size) * omega.square().sum()
+        return F.softplus(p[at + "/bias"] + p[at + "/length"].index_select(0, words) + sums), penalty
+
+    def loss_of(self, p, looked, b, weights, own, added):
+        """From the query's weights, the product's at the matches and those that it adds."""
+        scores = weights.index_select(0, b.scored) * torch.cat([own, added])
+        scores, penalty = weights.new_zeros(len(b.labels)).index_add(0, b.scored_owner, scores), 0
+        for side, of_texts in b.priors.items():
+            liked, more = self.prior(p, looked, side, *of_texts)
+            scores, penalty = scores + liked, penalty + more
+        return calibrated(p, scores, b.labels) + penalty
+
+
+class Latent(Expanding):
+    """tools/configs/home_depot.toml: a product is read as the sum of fixed vectors."""
+
+    def __init__(self, model, ahead):
+        """`ahead`: products are read once, at the first step."""
+        super().__init__(model)
+        self.table, self.idf, self.ahead = model.p["deepbow/encoder/terms/embedding"].detach(), model.idf, ahead
+        self.read = None
+
+    def names(self):
+        return super().names() + ["product/words"]
+
+    def texts_of(self, products):
+        words = self.lists["product/words"]
+        rows, lengths = words.take(products)[0], words.lengths.index_select(0, products)
+        x = self.table.index_select(0, rows) * self.idf.index_select(0, rows)[:, None]
+        return F.normalize(torch.segment_reduce(x, "sum", lengths=lengths, initial=0, unsafe=True))
+
+    def batch(self, rows):
+        b = super().batch(rows)
+        if self.ahead and self.read is None:
+            self.read = self.texts_of(torch.arange(len(self.lists["product/words"].lengths)))
+        b.text = self.read.index_select(0, b.product) if self.ahead else self.texts_of(b.product)
+        b.vectors = self.table.index_select(0, b.rows)
+        return b
+
+    def loss(self, p, looked, b):
+        z = looked["deepbow/query/term"] + p["deepbow/query/place"].index_select(0, b.places)
+        weights = segment_softmax(z, b.owner, len(b.labels))
+        own = F.softplus(looked["deepbow/product/term"])
+        own = own * p["deepbow/product/place"].index_select(0, b.match_places).exp()
+        output = lookup(b.text @ p["deepbow/product/output"], b.added_owner)
+        added = ((output * b.vectors).sum(1) + looked["deepbow/product/bias"]).relu().log1p()
+        return self.loss_of(p, looked, b, weights, own, added)
+
+
+class Encoded(Expanding):
+    """The encoder on both sides, expansion of the products, gate, priors."""
 
     def __init__(self, model, padded):
         """`padded`: the layers run on padded texts; otherwise attention alone does."""
         super().__init__(model)
-        self.shared = model.shared
-        self.padded, self.word_of, self.heads = padded, model.word_of, model.config["encoder"]["heads"]
-        self.prior_penalty = model.config["deepbow"]["prior_penalty"]
-        self.words = {side: model.rows[side + "/lengths/values"].clamp(max=79) for side in self.texts}
+        self.padded, self.heads = padded, model.config["encoder"]["heads"]
 
     def names(self):
         more = ("term_words", "words", "characters", "word_lengths")
@@ -159,23 +238,13 @@ class Encoded(Lexical):
         b.term_words = self.lists["query/term_words"].take(b.query)[0] + first[0].index_select(0, b.owner)
         words = self.lists["product/term_words"].values.index_select(0, b.in_products)
         b.match_words = words + first[1].index_select(0, b.match_owner)
-        product_terms, owner, _ = self.lists["product/terms"].take(b.product)
-        b.priors = {}
-        for side, owner, (ragged, texts) in zip(self.texts, (b.owner, owner), both("terms")):
-            b.priors[side] = owner, ragged.lengths.index_select(0, texts), self.words[side].index_select(0, texts)
 
-        # The matches whose weight the gate mixes, and the words of the query that the product may add.
+        # The matches whose weight the gate mixes.
         row = self.word_of.index_select(0, b.match_terms)
         b.gated = (row >= 0).nonzero().flatten()
-        added = self.word_of.index_select(0, b.terms).index_fill(0, b.matches, -1)
-        b.added = (added >= 0).nonzero().flatten()
-        rows = self.shared + torch.cat([row.index_select(0, b.gated), added.index_select(0, b.added)])
-        b.scored = torch.cat([b.matches, b.added])
-        b.scored_owner = b.owner.index_select(0, b.scored)
-        b.expansion_owner = torch.cat([b.match_owner.index_select(0, b.gated), b.owner.index_select(0, b.added)])
+        rows = torch.cat([self.shared + row.index_select(0, b.gated), b.rows])
+        b.expansion_owner = torch.cat([b.match_owner.index_select(0, b.gated), b.added_owner])
         b.ids |= {
-            "deepbow/query/prior/term": b.terms,
-            "deepbow/product/prior/term": product_terms,
             "deepbow/product/bias": rows,
             "deepbow/encoder/words/embedding": torch.cat([b.words.values, rows]),
             "deepbow/encoder/characters/embedding": b.characters.values,
@@ -222,13 +291,6 @@ class Encoded(Lexical):
         x = embed("words", words, b.words) + shares / b.spelling.clamp(min=1)[:, None]
         return *texts.tensor_split(2), self.transformer(p, "deepbow/encoder/words", x, b.words)
 
-    def prior(self, p, looked, side, owner, size, words):
-        at = f"deepbow/{side}/prior"
-        omega = looked[at + "/term"]
-        sums = omega.new_zeros(len(size)).index_add(0, owner, omega) / size.clamp(min=1).sqrt()
-        penalty = self.prior_penalty / len(size) * omega.square().sum()
-        return F.softplus(p[at + "/bias"] + p[at + "/length"].index_select(0, words) + sums), penalty
-
     def loss(self, p, looked, b):
         n = len(b.labels)
         embedded, table = looked["deepbow/encoder/words/embedding"].tensor_split([len(b.words.values)])
@@ -249,14 +311,7 @@ class Encoded(Lexical):
         both = torch.cat([lookup(product, of_text), lookup(words, of_word)], 1)
         share = (both @ p["deepbow/product/gate"] + p["deepbow/product/gate_bias"]).sigmoid()
         own = own.index_add(0, b.gated, share * (by_text - own.index_select(0, b.gated)))
-        scores = weights.index_select(0, b.scored) * torch.cat([own, added])
-        scores = z.new_zeros(n).index_add(0, b.scored_owner, scores)
-
-        penalty = 0
-        for side, of_texts in b.priors.items():
-            liked, more = self.prior(p, looked, side, *of_texts)
-            scores, penalty = scores + liked, penalty + more
-        return calibrated(p, scores, b.labels) + penalty
+        return self.loss_of(p, looked, b, weights, own, added)
 
 
 # ---- steps
@@ -295,7 +350,7 @@ class Rival:
         loss = form.loss(p, {path: lookup(p[path], ids) for path, ids in batch.ids.items()}, batch)
         twin, leaves = self.model.loss(rows), list(self.model.p.values())
         worst.compare("loss", "loss", loss.detach(), twin)
-        for path, ours, theirs in zip(p, *(torch.autograd.grad(of, leaves) for of in (loss, twin))):
+        for path, ours, theirs in zip(p, *(torch.autograd.grad(of, leaves, materialize_grads=True) for of in (loss, twin))):
             worst.compare("gradient", path, ours, theirs)
         if max(worst.of.values())[0] > 1e-4:
             sys.exit(f"peers: the rival computes something else: {worst.of}")

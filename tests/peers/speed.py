@@ -13,7 +13,7 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 
-from rival import Encoded, Lexical, Rival
+from rival import Encoded, Latent, Lexical, Rival
 
 PAIRS = 25
 SAMPLE = 0.06  # seconds of one measurement
@@ -143,6 +143,11 @@ class Speed:
         name = "DeepBoW training step, PyTorch's batches assembled in advance"
         self.versus_torch(name, "lexical", lexical.steps(prepared=True), None, None)
         self.threads("DeepBoW training step, two threads", "lexical", 1.7, 1.95)
+
+        forms = {"": partial(Latent, ahead=False), "products read once, ": partial(Latent, ahead=True)}
+        name = "DeepBoW with expansion by latent vectors, training step, assembly of the batch included"
+        self.versus_torch(name, "latent", self.rival("latent", forms).steps(), 2, 4)
+        self.threads("DeepBoW with expansion by latent vectors, training step, two threads", "latent", 1.7, 1.95)
 
         forms = {"padded for attention, ": partial(Encoded, padded=False), "padded, ": partial(Encoded, padded=True)}
         encoder = self.rival("encoder", forms)
