@@ -31,7 +31,8 @@ struct Var {
 
   Tensor value() const;
   Tensor grad() const;  // the place to add ∂L/∂this to; empty if nobody needs it. Only inside backward.
-  // The same for a kernel that can assign: beta is 0 if nobody has added yet, and the numbers are anything.
+  // The same for a kernel that can assign: beta is 0 if nobody has added yet, and the numbers are anything. Who asks
+  // writes all of it before anyone asks again: this Var may be the other input, too.
   struct Sum {
     Tensor grad;
     real beta;

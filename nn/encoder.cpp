@@ -66,7 +66,7 @@ Encoder::Encoder(Parameters::Scope at, const EncoderConfig& config, const Vocabu
   all_rows_.resize(ids_.size());
   std::iota(all_rows_.begin(), all_rows_.end(), shared);
   if (latent()) {
-    idf_.push_back(0);  // of the terms without a vector
+    idf_.push_back(0);  // of row 0, which is nobody's
     for (int32_t id : ids_) idf_.push_back(static_cast<real>(vocabulary.idf(id)));
     words_ =
         &(at / "terms").table("embedding", {shared + words(), config.width}, constant(0), {.fixed = true});

@@ -42,7 +42,7 @@ struct EncoderConfig {
     f("word_layers", word_layers, "transformer: layers over words; 0: no words");
     f("words", words,
       "most frequent words (latent: words and phrases) with a vector of their own; others share some by "
-      "hash");
+      "hash (latent: have none)");
     f("max_words", max_words, "transformer: words that are read of a text");
     f("max_characters", max_characters, "transformer: characters that are read of a text");
     f("dropout", dropout, "transformer: rate in training");
@@ -82,10 +82,10 @@ class Encoder {
   const Parameter& table() const { return *words_; }
 
  private:
-  EncoderConfig config_;
-  const Vocabulary& vocabulary_;
   Var idf(Tape& tape, Ids rows) const;
 
+  EncoderConfig config_;
+  const Vocabulary& vocabulary_;
   std::vector<int32_t> ids_, all_rows_;  // by word
   std::vector<int32_t> rows_;            // by id
   std::vector<real> idf_;                // latent: by row

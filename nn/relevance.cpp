@@ -21,7 +21,7 @@ namespace {
 
 constexpr const char* kFormat = "steelyard-model-2";
 constexpr const char* kKind = "relevance";
-constexpr const char* kRowsFormat = "steelyard-pairs-3";  // of the columns that encode_rows makes
+constexpr const char* kRowsFormat = "steelyard-pairs-4";  // of the columns that encode_rows makes
 
 size_t at(int64_t i) { return static_cast<size_t>(i); }
 

@@ -388,7 +388,7 @@ Operands OpSetup::operands(Tape& tape, Ids ids, Ids begins, Ids ends) const {
     if (p.table)
       operands.tables.push_back(&p);
     else
-      operands.inputs.push_back(tape.leaf(p));
+      operands.inputs.push_back(unary(unary_id<Identity>, tape.leaf(p)));  // see op_table.h
   return operands;
 }
 

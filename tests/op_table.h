@@ -58,7 +58,9 @@ class OpSetup {
  public:
   OpSetup(const OpCase& row, Backend& backend, uint64_t seed = 1);
 
-  Var run(Tape& tape) const;                      // the function over leaves
+  // The function. Its inputs are results of another op: a leaf's gradient is always added to, theirs may be assigned
+  // by who comes first.
+  Var run(Tape& tape) const;
   Var run_row(Tape& tape, int64_t number) const;  // the same for one row alone; needs `by_row`
   int64_t rows() const;                           // how many rows `by_row` cuts
 

@@ -5,6 +5,7 @@
 #include <array>
 #include <cstring>
 
+#include "core/arena.h"
 #include "core/cpu/cpu_backend.h"
 #include "core/cpu/lane.h"
 #include "core/cpu/product.h"
@@ -25,30 +26,29 @@ Factor factor(const Mat& m) {
   return m.transposed ? Factor{m.x.data, 1, stride} : Factor{m.x.data, stride, 1};
 }
 
-// Columns first … cols of b [inner,cols] as panels, zeros behind the last. P is Packet.
+// Columns first … end of b as panels, zeros behind the last. P is Packet.
 template <class P>
-void pack(Factor b, int64_t inner, int64_t first, int64_t cols, real* to) {
+void pack(Factor b, int64_t inner, int64_t first, int64_t end, real* to) {
   if (b.col == 1) {  // row by row, as it lies
     for (int64_t k = 0; k < inner; ++k)
-      for (int64_t j = first; j < cols; j += kPanel) {
+      for (int64_t j = first; j < end; j += kPanel) {
         real* const row = to + (j - first) * inner + k * kPanel;
         const real* const from = b.data + k * b.row + j;
-        if (cols - j >= kPanel)
+        if (end - j >= kPanel)
           std::memcpy(row, from, kPanel * sizeof(real));
         else
-          std::fill(std::copy_n(from, cols - j, row), row + kPanel, real(0));
+          std::fill(std::copy_n(from, end - j, row), row + kPanel, real(0));
       }
     return;
   }
   const int64_t squares = inner / kPacket * kPacket;
-  for (int64_t j = first; j < cols; j += kPanel, to += inner * kPanel) {
+  for (int64_t j = first; j < end; j += kPanel, to += inner * kPanel) {
     for (int64_t x = 0; x < kPanel; x += kPacket)
       for (int64_t k = 0; k < squares; k += kPacket)
-        transpose(Eigen::internal::pset1<P>(1), {b.data + (j + x) * b.col + k, b.col}, cols - j - x,
+        transpose(Eigen::internal::pset1<P>(1), {b.data + (j + x) * b.col + k, b.col}, end - j - x,
                   to + k * kPanel + x, kPanel);
     for (int64_t k = squares; k < inner; ++k)
-      for (int64_t x = 0; x < kPanel; ++x)
-        to[k * kPanel + x] = j + x < cols ? b.data[(j + x) * b.col + k] : 0;
+      for (int64_t x = 0; x < kPanel; ++x) to[k * kPanel + x] = j + x < end ? b.data[(j + x) * b.col + k] : 0;
   }
 }
 
@@ -70,14 +70,14 @@ void CpuBackend::gemm(Mat a, Mat b, real beta, Tensor c) {
     return beta == 0 ? zero(c) : affine(beta, 0, c, c);  // c may be uninitialised: 0 · NaN is NaN
   const Factor left = factor(a), right = factor(b);
   const bool in_place = !b.transposed && rows <= kFew;
-  thread_local std::array<real, kDeep * kWide> panels;
+  thread_local const Buffer panels(*this, {kDeep, kWide});
   for (int64_t j0 = 0; j0 < cols; j0 += kWide)
     for (int64_t k0 = 0; k0 < inner; k0 += kDeep) {
       const int64_t n = std::min(kWide, cols - j0), k = std::min(kDeep, inner - k0);
-      const int64_t first = in_place ? n / kPanel * kPanel : 0;  // columns before it are read where they are
+      const int64_t packed = in_place ? n / kPanel * kPanel : 0;  // columns before it are read where they are
       const Factor of_b = right.from(k0, j0);
       const real so_far = k0 == 0 ? beta : 1;
-      pack<Packet>(of_b, k, first, n, panels.data());
+      pack<Packet>(of_b, k, packed, n, panels.tensor().data);
       for_strips(rows, [&](auto height, int64_t i) {
         Factor of_a = left.from(i, k0);
         std::array<real, kDeep * height> turned;  // or a line of memory would serve one term
@@ -87,9 +87,10 @@ void CpuBackend::gemm(Mat a, Mat b, real beta, Tensor c) {
           of_a = {turned.data(), 1, height};
         }
         real* const to = c.data + i * cols + j0;
-        strip<height>(of_a, {of_b.data, of_b.row}, k, so_far, to, cols, first);
-        for (int64_t j = first; j < n; j += kPanel)
-          panel<height>(of_a, k, &panels[at((j - first) * k)], so_far, to + j, cols, std::min(kPanel, n - j));
+        strip<height>(of_a, {of_b.data, of_b.row}, k, so_far, to, cols, packed);
+        for (int64_t j = packed; j < n; j += kPanel)
+          panel<height>(of_a, k, panels.tensor().data + (j - packed) * k, so_far, to + j, cols,
+                        std::min(kPanel, n - j));
       });
     }
 }

@@ -24,7 +24,7 @@ struct Rows {
   int64_t stride;
 };
 
-// A square of packets: to[k,i] = factor · from[i,k] for the first `rows` rows i, and 0 for the others. P is Packet; g++
+// A square of packets: to[k,i] = factor · from[i,k] for the first `rows` rows i, perhaps none, and 0 for the others. P is Packet; g++
 // warns where a class is given it by name.
 template <class P>
 void transpose(P factor, Rows from, int64_t rows, real* to, int64_t stride) {
@@ -59,14 +59,15 @@ void tile(Factor a, Rows b, int64_t inner, real beta, real* c, int64_t stride) {
     }
 }
 
-// c [kRows,cols] = a · b + beta · c, by as many packets as sixteen registers hold; cols is a multiple of kPacket.
+// c [kRows,cols] = a · b + beta · c; cols is a multiple of kPacket. At most twelve sums: with packets of b and a they
+// fit in sixteen registers.
 template <int kRows>
 void strip(Factor a, Rows b, int64_t inner, real beta, real* c, int64_t stride, int64_t cols) {
-  constexpr int kWide = kRows == 1 ? 8 : kRows <= 3 ? 4 : 2;
+  constexpr int kMost = kRows == 1 ? 8 : kRows == 2 ? 4 : 2;
   int64_t j = 0;
-  for (; j + kWide * kPacket <= cols; j += kWide * kPacket)
-    tile<kRows, kWide>(a, {b.data + j, b.stride}, inner, beta, c + j, stride);
-  if constexpr (kWide > 2)
+  for (; j + kMost * kPacket <= cols; j += kMost * kPacket)
+    tile<kRows, kMost>(a, {b.data + j, b.stride}, inner, beta, c + j, stride);
+  if constexpr (kMost > 2)
     for (; j + 2 * kPacket <= cols; j += 2 * kPacket)
       tile<kRows, 2>(a, {b.data + j, b.stride}, inner, beta, c + j, stride);
   if (j < cols) tile<kRows, 1>(a, {b.data + j, b.stride}, inner, beta, c + j, stride);
