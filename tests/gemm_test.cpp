@@ -25,7 +25,7 @@ Tensor view(std::vector<real>& x, int64_t rows, int64_t cols) { return {x.data()
 }  // namespace
 
 TEST_CASE("gemm: c is a b + beta c, transposed or not, and 0 takes nothing from c") {
-  for (int64_t m : {1, 2, 5, 7, 33, 257})
+  for (int64_t m : {1, 2, 5, 7, 33, 70})
     for (int64_t n : {1, 8, 17, 80, 259})
       for (int64_t k : {0, 1, 9, 300})
         for (bool turn_a : {false, true})
@@ -74,7 +74,7 @@ TEST_CASE("gemm: a row has the same bits alone, among few and among many") {
         return c;
       };
       const std::vector<real> whole = product(0, kRows);
-      for (int64_t rows : {1, 2, 3, 4, 5, 6, 13, 256, 257}) {
+      for (int64_t rows : {1, 2, 3, 4, 5, 6, 13, 64, 65}) {
         const std::vector<real> part = product(11, rows);
         CAPTURE(cols);
         CAPTURE(rows);

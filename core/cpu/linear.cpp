@@ -19,7 +19,7 @@ size_t at(int64_t i) { return static_cast<size_t>(i); }
 constexpr int64_t kPanel = 2 * kPacket;  // columns
 constexpr int64_t kWide = 16 * kPanel;   // columns of a block of b
 constexpr int64_t kDeep = 256;  // and its rows: a panel fits in the first cache, a block in the second
-constexpr int64_t kFew = 256;   // rows that do not repay packing
+constexpr int64_t kFew = 64;    // rows that do not repay packing
 
 Factor factor(const Mat& m) {
   const int64_t stride = m.x.cols();
