@@ -4,10 +4,9 @@
 //
 // Rules of an instruction: shapes were checked by the caller (autograd/ops_*.cpp); outputs are assigned,
 // gradients (names beginning with d, last in the list) are added to, or as a beta says, and may be empty when
-// nobody needs them;
-// no input overlaps an output unless said; single-threaded: parallelism is over shards (core/parallel.h); a
-// row's bits do not depend on the other rows. Ids are in the device's memory. Legend: x [R,C] means any
-// tensor seen as R rows of C columns.
+// nobody needs them; no input overlaps an output unless said; single-threaded: parallelism is over shards
+// (core/parallel.h); a row's bits do not depend on the other rows. Ids are in the device's memory. Legend:
+// x [R,C] means any tensor seen as R rows of C columns.
 #pragma once
 
 #include "core/batch.h"

@@ -2,7 +2,6 @@
 // batch, and scoring one pair gives those of training. Many rows, or a transposed b, repay packing b into panels.
 // Parallelism is over shards.
 #include <algorithm>
-#include <array>
 #include <cstring>
 
 #include "core/arena.h"
@@ -13,8 +12,6 @@
 namespace steelyard {
 
 namespace {
-
-size_t at(int64_t i) { return static_cast<size_t>(i); }
 
 constexpr int64_t kPanel = 2 * kPacket;  // columns
 constexpr int64_t kWide = 16 * kPanel;   // columns of a block of b
@@ -56,10 +53,10 @@ void pack(Factor b, int64_t inner, int64_t first, int64_t end, real* to) {
 template <int kRows>
 void panel(Factor a, int64_t inner, const real* b, real beta, real* c, int64_t stride, int64_t cols) {
   if (cols == kPanel) return strip<kRows>(a, {b, kPanel}, inner, beta, c, stride, kPanel);
-  std::array<real, kRows * kPanel> whole{};
-  for (int64_t i = 0; beta != 0 && i < kRows; ++i) std::copy_n(c + i * stride, cols, &whole[at(i * kPanel)]);
-  strip<kRows>(a, {b, kPanel}, inner, beta, whole.data(), kPanel, kPanel);
-  for (int64_t i = 0; i < kRows; ++i) std::copy_n(&whole[at(i * kPanel)], cols, c + i * stride);
+  real whole[kRows * kPanel] = {};
+  for (int64_t i = 0; beta != 0 && i < kRows; ++i) std::copy_n(c + i * stride, cols, whole + i * kPanel);
+  strip<kRows>(a, {b, kPanel}, inner, beta, whole, kPanel, kPanel);
+  for (int64_t i = 0; i < kRows; ++i) std::copy_n(whole + i * kPanel, cols, c + i * stride);
 }
 
 }  // namespace
@@ -80,11 +77,11 @@ void CpuBackend::gemm(Mat a, Mat b, real beta, Tensor c) {
       pack<Packet>(of_b, k, packed, n, panels.tensor().data);
       for_strips(rows, [&](auto height, int64_t i) {
         Factor of_a = left.from(i, k0);
-        std::array<real, kDeep * height> turned;  // or a line of memory would serve one term
+        real turned[kDeep * height];  // or a line of memory would serve one term
         if (a.transposed) {
           for (int64_t x = 0; x < k; ++x)
-            std::memcpy(&turned[at(x * height)], of_a.data + x * of_a.col, height * sizeof(real));
-          of_a = {turned.data(), 1, height};
+            std::memcpy(turned + x * height, of_a.data + x * of_a.col, height * sizeof(real));
+          of_a = {turned, 1, height};
         }
         real* const to = c.data + i * cols + j0;
         strip<height>(of_a, {of_b.data, of_b.row}, k, so_far, to, cols, packed);

@@ -24,8 +24,8 @@ struct Rows {
   int64_t stride;
 };
 
-// A square of packets: to[k,i] = factor · from[i,k] for the first `rows` rows i, perhaps none, and 0 for the others. P is Packet; g++
-// warns where a class is given it by name.
+// A square of packets: to[k,i] = factor · from[i,k] for the first `rows` rows i, perhaps none, and 0 for the others.
+// P is Packet; g++ warns where a class is given it by name.
 template <class P>
 void transpose(P factor, Rows from, int64_t rows, real* to, int64_t stride) {
   using Eigen::internal::pmul, Eigen::internal::ploadu, Eigen::internal::pset1, Eigen::internal::pstoreu;

@@ -350,7 +350,8 @@ class Rival:
         loss = form.loss(p, {path: lookup(p[path], ids) for path, ids in batch.ids.items()}, batch)
         twin, leaves = self.model.loss(rows), list(self.model.p.values())
         worst.compare("loss", "loss", loss.detach(), twin)
-        for path, ours, theirs in zip(p, *(torch.autograd.grad(of, leaves, materialize_grads=True) for of in (loss, twin))):
+        gradients = [torch.autograd.grad(of, leaves, materialize_grads=True) for of in (loss, twin)]
+        for path, ours, theirs in zip(p, *gradients):
             worst.compare("gradient", path, ours, theirs)
         if max(worst.of.values())[0] > 1e-4:
             sys.exit(f"peers: the rival computes something else: {worst.of}")
