@@ -52,7 +52,7 @@ Var linear(Var x, Var W, Var b, UnaryId f) {
   return x.tape->record("linear", y, {x, W, b}, [x, W, b, f, plain, y](Tensor dy) {
     Tensor dz = dy;
     if (!plain) {
-      dz = x.tape->scratch(y.shape);
+      dz = x.tape->scratch().tensor(y.shape);
       x.backend().unary_grad(f, y, y, dy, 0, dz);  // these slopes read only the output
     }
     add_product(dz, transposed(W.value()), x);               // dx += dz · Wᵀ

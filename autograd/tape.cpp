@@ -99,6 +99,12 @@ RowIndex Tape::index(Ids host) {
   return {upload(index.ids), upload(index.rows), upload(index.starts), upload(index.order)};
 }
 
+Steps Tape::steps(const Segments& sequences, int64_t count) {
+  const Steps steps = cut_into_steps(sequences, count, closures_);
+  if (backend().on_host()) return steps;
+  return {upload(steps.sequences), steps.starts, upload(steps.rows)};
+}
+
 void Tape::reset() {
   records_.clear();
   values_.reset();

@@ -92,11 +92,12 @@ class Tape {
   Tensor alloc(Shape shape) { return values_.tensor(shape); }  // uninitialised, until reset
   Ids upload(Ids host);                                        // ids in the device's memory, until reset
   RowIndex index(Ids host);                                    // grouped by row; only the ids in Mode::score
+  Steps steps(const Segments& sequences, int64_t count);       // segments of the host, of `count` rows
   template <class T>
   std::span<T> array(int64_t count) {  // host memory, until reset
     return closures_.array<T>(count);
   }
-  Tensor scratch(Shape shape) { return temporary_.tensor(shape); }  // until the next backward
+  Arena& scratch() { return temporary_; }  // until the next backward
 
   void reset();
   // Dropout masks are functions of this key and of the number of the call.

@@ -25,6 +25,42 @@ void sort_by_digit(std::span<const uint64_t> from, int shift, int width, std::sp
 
 }  // namespace
 
+Steps cut_into_steps(const Segments& sequences, int64_t count, Arena& host) {
+  const size_t n = sequences.begins.size();
+  check(n == sequences.ends.size(), "sequences: as many begins as ends");
+  check_count("sequences", count);
+  const std::span<bool> taken = host.array<bool>(count);
+  std::fill(taken.begin(), taken.end(), false);
+  int32_t longest = 0;
+  for (size_t s = 0; s < n; ++s) {
+    const int32_t begin = sequences.begins[s], end = sequences.ends[s];
+    check(begin >= 0 && begin <= end && end <= count, "sequences: ", begin, " … ", end, " of ", count, " rows");
+    for (int32_t row = begin; row < end; ++row)
+      check(!std::exchange(taken[static_cast<size_t>(row)], true), "sequences: row ", row, " is in two");
+    longest = std::max(longest, end - begin);
+  }
+  // How many reach each step; then a counting sort by length, the longest first.
+  const std::span<int32_t> starts = host.array<int32_t>(longest + 1), next = host.array<int32_t>(longest + 1);
+  std::fill(next.begin(), next.end(), 0);
+  const auto length = [&](size_t s) { return static_cast<size_t>(sequences.ends[s] - sequences.begins[s]); };
+  for (size_t s = 0; s < n; ++s) ++next[length(s)];
+  int32_t longer = 0;
+  for (size_t t = next.size(); t-- > 0;) longer += std::exchange(next[t], longer);
+  int32_t sum = 0;
+  for (size_t t = 0; t < starts.size(); ++t) {
+    starts[t] = sum;
+    sum += next[t];  // those longer than t
+  }
+  const std::span<int32_t> order = host.array<int32_t>(static_cast<int64_t>(n)), rows = host.array<int32_t>(sum);
+  for (size_t s = 0; s < n; ++s) order[static_cast<size_t>(next[length(s)]++)] = static_cast<int32_t>(s);
+  for (size_t t = 0; t + 1 < starts.size(); ++t)
+    for (int32_t k = starts[t]; k < starts[t + 1]; ++k) {
+      const int32_t sequence = order[static_cast<size_t>(k - starts[t])];
+      rows[static_cast<size_t>(k)] = sequences.begins[static_cast<size_t>(sequence)] + static_cast<int32_t>(t);
+    }
+  return {order, starts, rows};
+}
+
 RowIndex index_rows(Ids ids, Arena& host) {
   const auto m = static_cast<int64_t>(ids.size());
   check_count("index_rows", m);

@@ -49,6 +49,19 @@ struct RowIndex {
   Ids order;   // [m]
 };
 
+// Sequences cut into steps, longest first: position k of a step is the same sequence in each of them, and those that
+// reach a step are the first of it.
+struct Steps {
+  Ids sequences;  // [s]  position → sequence
+  Ids starts;     // [T+1], of the host: step t reads rows[starts[t]] … rows[starts[t+1]−1]
+  Ids rows;       // [n]
+
+  int64_t size() const { return static_cast<int64_t>(starts.size()) - 1; }
+};
+
+// Sequences are segments of the rows 0 … count that do not overlap; the arrays live in the arena. Error(bug).
+Steps cut_into_steps(const Segments& sequences, int64_t count, Arena& host);
+
 // Builds the index by a stable radix sort in O(m); the arrays live in the arena. `ids` are ≥ 0.
 RowIndex index_rows(Ids ids, Arena& host);
 

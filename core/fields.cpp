@@ -17,6 +17,13 @@ namespace {
 using nlohmann::json;
 
 constexpr int kMaxDepth = 32;  // of JSON; no configuration comes near
+constexpr int64_t kMaxFamily = 64;
+
+bool is_name(std::string_view name) {
+  return !name.empty() && std::all_of(name.begin(), name.end(), [](char c) {
+    return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || c == '_' || c == '-';
+  });
+}
 
 std::string shown(std::string_view text) {
   constexpr size_t kLongest = 80;
@@ -129,6 +136,22 @@ bool Fields::is_section(std::string_view key) const {
                      [&](const Section& section) { return section.key == key; });
 }
 
+void Fields::make(std::string_view key) {
+  for (const Family& family : families_) {
+    if (!key.starts_with(family.prefix) || is_section(key)) continue;
+    const std::string name(key.substr(family.prefix.size()));
+    if (!is_name(name))
+      fail(Fault::usage, family.prefix, shown(name), ": expected a name of letters, digits, - and _");
+    const auto in_family = [&](const Section& section) {
+      return section.key.starts_with(family.prefix) && section.key.find('.', family.prefix.size()) == key.npos;
+    };
+    if (std::count_if(sections_.begin(), sections_.end(), in_family) >= kMaxFamily)
+      fail(Fault::usage, key, ": expected at most ", kMaxFamily, " sections of its kind");
+    const auto make = family.make;  // of a list that may move
+    return make(*this, name);
+  }
+}
+
 const Field& Fields::at(std::string_view key) const {
   if (const Field* field = find(key)) return *field;
   if (is_section(key)) fail(Fault::usage, key, ": got a value, expected a section");
@@ -151,12 +174,8 @@ void Fields::add_section(std::string key, std::string help) {
 }
 
 void Fields::check_new(const std::string& key) const {
-  const auto plain = [](char c) {
-    return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || c == '_' || c == '-';
-  };
   const std::string_view name = last_name(key);
-  check(!name.empty() && std::all_of(name.begin(), name.end(), plain) && key.find("..") == key.npos,
-        "fields: an option is named ", shown(name), "; expected letters, digits, - and _");
+  check(is_name(name) && key.find("..") == key.npos, "fields: an option is named ", shown(name), "; expected letters, digits, - and _");
   check(!find(key) && !is_section(key), "fields: option ", shown(key), " is declared twice");
 }
 
@@ -235,9 +254,10 @@ FieldValue to_value(const json& given, const Field& field) {
   return list;
 }
 
-void assign(const Fields& fields, const json& object, const std::string& prefix) {
+void assign(Fields& fields, const json& object, const std::string& prefix) {
   for (const auto& [name, value] : object.items()) {
     const std::string key = prefix + name;
+    if (value.is_object()) fields.make(key);
     if (value.is_object() && fields.is_section(key)) {
       assign(fields, value, key + ".");
     } else {
@@ -249,7 +269,7 @@ void assign(const Fields& fields, const json& object, const std::string& prefix)
 
 }  // namespace
 
-void from_json(const Fields& fields, std::string_view text) {
+void from_json(Fields fields, std::string_view text) {
   try {
     const json parsed = parse_strictly(text);
     if (!parsed.is_object()) fail(Fault::input, "no JSON object");
@@ -260,12 +280,13 @@ void from_json(const Fields& fields, std::string_view text) {
 }
 
 std::vector<std::string> differences(const Fields& a, const Fields& b) {
-  check(a.all().size() == b.all().size(), "fields: configurations of different types are compared");
   std::vector<std::string> keys;
-  for (size_t i = 0; i < a.all().size(); i++) {
-    check(a.all()[i].key == b.all()[i].key, "fields: configurations of different types are compared");
-    if (to_text(a.all()[i].value()) != to_text(b.all()[i].value())) keys.push_back(a.all()[i].key);
+  for (const Field& field : a.all()) {
+    const Field* other = b.find(field.key);
+    if (!other || to_text(field.value()) != to_text(other->value())) keys.push_back(field.key);
   }
+  for (const Field& field : b.all())
+    if (!a.find(field.key)) keys.push_back(field.key);
   return keys;
 }
 

@@ -9,16 +9,18 @@
 //   };
 //
 // Everything else walks these declarations: reading TOML, `--set key=value`, help, the copy inside a model
-// file. A field is a bool, an int, an int64_t, a double, a string, a vector of strings, or a struct with
-// fields of its own (a section).
+// file. A field is a bool, an int, an int64_t, a double, a string, a vector of strings, a struct with fields of
+// its own (a section), or a map from names to such structs (a family: [tasks.buy] makes its entry "buy").
 //
-// `Fields` is such a walk as a list: dotted keys, pointers to the values, defaults, help. Whoever works with
-// options takes a `const Fields&`, to which any configuration converts, and needs no template.
+// `Fields` is such a walk as a list: dotted keys, pointers to the values, help. Whoever works with
+// options takes `Fields`, to which any configuration converts, and needs no template.
 // Next: tools/config.h.
 #pragma once
 
 #include <concepts>
 #include <cstdint>
+#include <functional>
+#include <map>
 #include <string>
 #include <string_view>
 #include <utility>
@@ -46,7 +48,6 @@ struct Field {
   std::string key;  // dotted: "trainer.learning_rate"
   std::string help;
   std::variant<bool*, int*, int64_t*, double*, std::string*, std::vector<std::string>*> target;
-  FieldValue initial;  // what a new configuration has
 
   FieldValue value() const;
   // Error(usage) "KEY: got …, expected …" if type or range do not fit. A whole number is a double too.
@@ -63,16 +64,11 @@ struct Section {
 
 class Fields {
  public:
+  Fields() = default;  // of nothing
   // Implicit on purpose: `read_config(path, config)`.
   template <HasFields T>
   Fields(T& config) {  // NOLINT
-    T fresh{};
-    fresh.fields(Walk{*this, ""});
-    for (Field& field : all_) field.initial = field.value();
-    const std::vector<Field> defaults = std::exchange(all_, {});
-    sections_.clear();
     config.fields(Walk{*this, ""});
-    for (size_t i = 0; i < all_.size(); i++) all_[i].initial = defaults[i].initial;
   }
 
   const std::vector<Field>& all() const& { return all_; }              // as declared
@@ -80,6 +76,8 @@ class Fields {
   const Field* find(std::string_view key) const;                       // nullptr if there is none
   const Field& at(std::string_view key) const;  // Error(usage) names the nearest known key
   bool is_section(std::string_view key) const;
+  // Makes the section of this key, FAMILY.NAME, if it is not there and there is such a family. Error(usage): a bad name.
+  void make(std::string_view key);
 
   // A loop over a temporary's options would run after its end.
   const std::vector<Field>& all() const&& = delete;
@@ -96,9 +94,24 @@ class Fields {
         into.add_section(prefix + name, help);
         value.fields(Walk{into, prefix + name + "."});
       } else {
-        into.add({.key = prefix + name, .help = help, .target = &value, .initial = {}});
+        into.add({.key = prefix + name, .help = help, .target = &value});
       }
     }
+    template <HasFields T>
+    void operator()(const char* name, std::map<std::string, T>& family, const char* help) const {
+      into.add_section(prefix + name, help);
+      const std::string inner = prefix + name + ".";
+      const auto make = [&family, inner](Fields& fields, const std::string& of) {
+        Walk{fields, inner}(of.c_str(), family[of], "");
+      };
+      into.families_.push_back({inner, make});
+      for (const auto& [of, entry] : family) make(into, of);
+    }
+  };
+
+  struct Family {
+    std::string prefix;  // "tasks."
+    std::function<void(Fields&, const std::string& name)> make;
   };
 
   void add(Field field);
@@ -107,6 +120,7 @@ class Fields {
 
   std::vector<Field> all_;
   std::vector<Section> sections_;
+  std::vector<Family> families_;
 };
 
 // A value as TOML writes it; JSON writes it the same way, except for infinity and NaN. Doubles are the
@@ -116,7 +130,7 @@ std::string to_text(const FieldValue& value);
 // The options as one JSON object, sections nested; infinity and NaN are the texts "inf", "-inf", "nan".
 std::string to_json(const Fields& fields);
 // Sets what the JSON names; other options keep their values, as an older model needs it. Error(input).
-void from_json(const Fields& fields, std::string_view json);
+void from_json(Fields fields, std::string_view json);
 
 // The keys in which two configurations of one type differ; empty if they are equal. NaN equals NaN.
 std::vector<std::string> differences(const Fields& a, const Fields& b);

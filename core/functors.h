@@ -309,6 +309,30 @@ struct SquaredError {
   }
 };  // f: 3 ULP
 
+// ---- one unit of a long short-term memory (Hochreiter & Schmidhuber 1997; forget gate: Gers et al. 2000):
+// c = σ(f) c₋₁ + σ(i) tanh(g),  h = σ(o) tanh(c)
+
+struct LstmCell {
+  // i, f, o, g become their activations, c₋₁ becomes c. Gives h.
+  template <class X>
+  HD static X forward(X& i, X& f, X& o, X& g, X& c) {
+    i = math::sigmoid(i), f = math::sigmoid(f), o = math::sigmoid(o), g = math::tanh(g);
+    c = X(f * c + i * g);
+    return X(o * math::tanh(c));
+  }
+  // The activations i, f, o, g become the gradients of what they were before, ∂L/∂c that of c₋₁.
+  template <class X>
+  HD static void backward(X& i, X& f, X& o, X& g, const X& before, const X& c, const X& dh, X& dc) {
+    const X t = math::tanh(c);
+    dc = X(dc + dh * o * Tanh::df(t, t));
+    const X by_i = X(dc * g * Sigmoid::df(i, i)), by_g = X(dc * i * Tanh::df(g, g));
+    const X by_f = X(dc * before * Sigmoid::df(f, f));
+    o = X(dh * t * Sigmoid::df(o, o));
+    dc = X(dc * f);
+    i = by_i, f = by_f, g = by_g;
+  }
+};
+
 // ---- optimisers: one number w of a parameter, its state (as many numbers as kStates says), its gradient g.
 // `rate` is the learning rate, `decay` the learning rate times the weight decay, which acts on w itself and
 // not through the gradient (Loshchilov & Hutter 2019). optim/optimizer.h says which is which.

@@ -249,6 +249,7 @@ struct TableReader::Object : nlohmann::json_sax<nlohmann::json> {
   const char* reached = nullptr;
   int depth = 0;
   int column = -1;  // of the current value
+  bool in_list = false;
 
   explicit Object(TableReader& table) : table(table) {}
 
@@ -259,6 +260,7 @@ struct TableReader::Object : nlohmann::json_sax<nlohmann::json> {
         keys[table.column_name(i)].column = static_cast<int>(i);
     row = &into;
     depth = 0;
+    in_list = false;
     const std::string_view line = table.record_;
     reached = line.data();
     const char* ignored = nullptr;
@@ -286,6 +288,16 @@ struct TableReader::Object : nlohmann::json_sax<nlohmann::json> {
 
   bool value(std::string_view text) {
     if (depth == 0) refuse(0, "a line that is no JSON object; expected {\"column\": value, …}");
+    if (in_list) {
+      std::string_view& list = row->cells_[static_cast<size_t>(column)].text;
+      if (text.empty() || text.find(' ') != text.npos)
+        row->refuse(static_cast<size_t>(column), "a list with an empty value or a blank in it", "values without blanks");
+      if (!list.empty()) table.scratch_ += ' ';  // where the line has a comma
+      table.scratch_ += text;
+      const size_t size = list.size() + !list.empty() + text.size();
+      list = std::string_view(table.scratch_).substr(table.scratch_.size() - size);
+      return true;
+    }
     if (depth == 1 && column >= 0) {
       table.scratch_ += text;  // never longer than the line, so it does not move
       row->cells_[static_cast<size_t>(column)].text =
@@ -310,14 +322,19 @@ struct TableReader::Object : nlohmann::json_sax<nlohmann::json> {
 
   bool begin(bool object) {
     if (depth == 0 && !object) value("");  // refuses
-    if (depth == 1 && column >= 0)
+    const bool list = table.request_.lists && depth == 1 && !object;
+    if (in_list || (depth == 1 && column >= 0 && !list))
       row->refuse(static_cast<size_t>(column), object ? "an object" : "an array",
-                  "a string, a number, true, false or null");
+                  table.request_.lists ? "a string, a number, true, false, null or a list of them"
+                                       : "a string, a number, true, false or null");
     ++depth;
+    in_list = list && column >= 0;
+    if (in_list) row->cells_[static_cast<size_t>(column)].text = {};
     return true;
   }
   bool end() {
     --depth;
+    in_list = false;
     return true;
   }
   bool start_object(size_t) override { return begin(true); }

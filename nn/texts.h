@@ -5,8 +5,8 @@
 
 #include <array>
 
-#include "autograd/tape.h"
 #include "data/row_cache.h"
+#include "nn/list.h"
 
 namespace steelyard {
 
@@ -41,19 +41,6 @@ struct TextRows : TextLists<Ragged<int32_t>> {
   explicit TextRows(TextColumns& columns);
   TextRows(const RowCache& cache, const std::string& prefix);
   int64_t size() const { return terms.size(); }
-};
-
-// A list in the tape's memory, written from its beginning.
-class List {
- public:
-  List(Tape& tape, int64_t most) : values_(tape.array<int32_t>(most)) {}
-  void add(int32_t value) { values_[size_++] = value; }
-  int32_t size() const { return static_cast<int32_t>(size_); }
-  operator Ids() const { return values_.first(size_); }  // NOLINT
-
- private:
-  std::span<int32_t> values_;
-  size_t size_ = 0;
 };
 
 // Views of the tape's memory. Positions count through the batch.

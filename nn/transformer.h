@@ -7,18 +7,9 @@
 
 #include <deque>
 
-#include "autograd/ops.h"
+#include "nn/linear.h"
 
 namespace steelyard {
-
-struct Linear {  // y = f(x · W + b)      [R,in] → [R,out]
-  Linear(Parameters::Scope at, int64_t in, int64_t out)
-      : W(at.add("W", {in, out}, glorot(in, out))), b(at.add("b", {out}, constant(0))) {}
-  Var operator()(Var x, UnaryId activation = unary_id<Identity>) const {
-    return linear(x, x.tape->leaf(W), x.tape->leaf(b), activation);
-  }
-  const Parameter &W, &b;
-};
 
 struct LayerNorm {
   LayerNorm(Parameters::Scope at, int64_t width)

@@ -38,6 +38,7 @@ struct Settings {
   int64_t seed = 1;
   std::string device = "cpu";
   std::vector<std::string> columns = {"query", "title"};
+  std::map<std::string, Adam> groups;
   template <class F>
   void fields(F&& f) {
     f("trainer", trainer, "how it is trained");
@@ -45,6 +46,7 @@ struct Settings {
     f("seed", seed, "");
     f("device", device, "cpu or gpu");
     f("columns", columns, "what is read");
+    f("groups", groups, "of parameters");
   }
 };
 
@@ -189,7 +191,7 @@ TEST_CASE("config: the dump is complete, commented, in order") {
         "= 3\n\n"
         "# the optimiser\n[trainer.adam]\n# step size\nlearning_rate = 0.001\n# longest gradient\n# (inf: "
         "any)\n"
-        "clip = inf\n");
+        "clip = inf\n\n# of parameters\n[groups]\n");
 }
 
 TEST_CASE("config: a dump reads back to the same configuration, for any values") {
@@ -215,4 +217,19 @@ TEST_CASE("config: a dump reads back to the same configuration, for any values")
       apply_setting(field.key + "=" + to_text(field.value()), set_one_by_one);
     REQUIRE(differences(settings, set_one_by_one).empty());
   }
+}
+
+TEST_CASE("config: a family's sections are named by the file") {
+  Settings settings;
+  parse_config("[groups.tables]\nclip = 2\n[groups.b]\n", "a.toml", settings);
+  CHECK(settings.groups.size() == 2);
+  CHECK(settings.groups["tables"].clip == 2);
+  apply_setting("groups.tables.clip=3", settings);
+  CHECK(settings.groups["tables"].clip == 3);
+  Settings read;
+  parse_config(dump_config(settings), "dump", read);
+  CHECK(differences(settings, read).empty());
+  check_refused("[groups.\"a b\"]\n", "1:9: groups.\"a b\": expected a name");
+  check_refused("groups.x = 1\n", "unknown key \"groups.x\"");
+  check_setting_refused("groups.y.clip=1", "unknown key \"groups.y.clip\"");
 }

@@ -29,6 +29,7 @@ struct Settings {
   Trainer trainer = {.epochs = 5};  // a default of the outer struct
   std::string device = "cpu";
   std::vector<std::string> columns = {"query", "title"};
+  std::map<std::string, Trainer> phases;
   template <class F>
   void fields(F&& f) {
     f("stem", stem, "strip English endings");
@@ -36,6 +37,7 @@ struct Settings {
     f("trainer", trainer, "how it is trained");
     f("device", device, "cpu or gpu");
     f("columns", columns, "what is read");
+    f("phases", phases, "one after the other");
   }
 };
 
@@ -95,25 +97,54 @@ Settings random_settings(std::mt19937& random) {
 
 }  // namespace
 
-TEST_CASE("fields: keys, values, defaults and help, as declared") {
+TEST_CASE("fields: keys, values and help, as declared") {
   Settings settings;
   settings.trainer.epochs = 9;
   const Fields fields = settings;
   std::string listed;
   for (const Field& field : fields.all())
-    listed += text(field.key, "=", to_text(field.value()), " (", to_text(field.initial), ") ");
+    listed += text(field.key, "=", to_text(field.value()), " ");
   CHECK(listed ==
-        "stem=true (true) seed=1 (1) trainer.epochs=9 (5) trainer.learning_rate=0.001 (0.001) "
-        "device=\"cpu\" (\"cpu\") columns=[\"query\", \"title\"] ([\"query\", \"title\"]) ");
+        "stem=true seed=1 trainer.epochs=9 trainer.learning_rate=0.001 "
+        "device=\"cpu\" columns=[\"query\", \"title\"] ");
   CHECK(fields.at("trainer.epochs").help == "passes over the data");
   CHECK(fields.at("trainer.epochs").section() == "trainer");
   CHECK(fields.at("trainer.epochs").name() == "epochs");
   CHECK(fields.at("seed").section() == "");
   CHECK(fields.at("seed").name() == "seed");
-  REQUIRE(fields.sections().size() == 1);
+  REQUIRE(fields.sections().size() == 2);
   CHECK(fields.sections()[0].key == "trainer");
   CHECK(fields.sections()[0].help == "how it is trained");
   CHECK(fields.find("trainer") == nullptr);
+}
+
+TEST_CASE("fields: a family's sections are made by name") {
+  Settings settings;
+  settings.phases["late"].epochs = 4;
+  Fields fields = settings;
+  CHECK(fields.at("phases.late.epochs").value() == FieldValue(int64_t{4}));
+  CHECK(fields.find("phases.early.epochs") == nullptr);
+  for (const char* nothing_new : {"phases.late", "trainer", "trainer.adam", "phase.x"}) fields.make(nothing_new);
+  CHECK(settings.phases.size() == 1);
+  fields.make("phases.early");
+  fields.at("phases.early.epochs").set(int64_t{2});
+  CHECK(settings.phases["early"].epochs == 2);
+  CHECK(settings.phases.size() == 2);
+  for (const char* bad : {"phases.", "phases.a b", "phases.a.b", "phases.ä"})
+    check_fails(
+        Fault::usage, [&] { fields.make(bad); }, "expected a name of letters, digits, - and _");
+  for (int i = 2; i < 64; ++i) fields.make(text("phases.p", i));
+  check_fails(
+      Fault::usage, [&] { fields.make("phases.one_more"); }, "expected at most 64 sections of its kind");
+
+  Settings read;
+  from_json(read, to_json(Fields(settings)));
+  CHECK(differences(settings, read).empty());
+  CHECK(read.phases.size() == 64);
+  check_fails(
+      Fault::input, [&] { from_json(read, R"({"phases":{"late":1}})"); }, "phases.late: got a value");
+  check_fails(
+      Fault::input, [&] { from_json(read, R"({"phases":{"late":{"epoch":1}}})"); }, "did you mean");
 }
 
 TEST_CASE("fields: typed values are set") {
@@ -206,9 +237,9 @@ TEST_CASE("fields: differences") {
   CHECK(differences(a, b) == std::vector<std::string>{"trainer.learning_rate", "columns"});
   a = b;
   CHECK(differences(a, b).empty());
-  Trainer other;
-  check_fails(
-      Fault::bug, [&] { differences(a, other); }, "different types");
+  b.phases["x"].epochs = 1;
+  CHECK(differences(a, b) == std::vector<std::string>{"phases.x.epochs", "phases.x.learning_rate"});
+  CHECK(differences(b, a) == std::vector<std::string>{"phases.x.epochs", "phases.x.learning_rate"});
 }
 
 TEST_CASE("fields: JSON of an older model keeps the other options, anything strange is refused") {

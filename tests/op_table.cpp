@@ -298,6 +298,30 @@ void add_attention(Table& table) {
                    .flat = {0}});
 }
 
+// ---- recurrence
+
+void add_recurrence(Table& table) {
+  const auto run = [](const Operands& x) { return lstm(x[0], x[1], x[2], x.segments); };
+  const auto from_states = [](const Operands& x) { return lstm(x[0], x[1], x[2], x.segments, x[3]); };
+  for (const int64_t H : {1, 5, 19})
+    table.push_back({.name = text("lstm, H ", H, ", rows of none, an empty sequence"),
+                     .inputs = {{13, 3 * H}, {13, H}, {H, 4 * H}, {5, 2 * H}},
+                     .f = from_states,
+                     .begins = {8, 3, 3, 0, 11},
+                     .ends = {9, 7, 3, 3, 13}});
+  table.push_back({.name = "lstm, without states",
+                   .inputs = {{9, 12}, {9, 4}, {4, 16}},
+                   .f = run,
+                   .begins = {0, 4},
+                   .ends = {4, 9}});
+  table.push_back({.name = "lstm, single steps",
+                   .inputs = {{3, 6}, {3, 2}, {2, 8}, {3, 4}},
+                   .f = from_states,
+                   .begins = {0, 1, 2},
+                   .ends = {1, 2, 3}});
+  table.push_back({.name = "lstm, no rows", .inputs = {{0, 6}, {0, 2}, {2, 8}}, .f = run, .flat = {2}});
+}
+
 // ---- losses
 
 Var weighted(const Operands& x, std::initializer_list<real> weights) {
@@ -353,6 +377,7 @@ Table make_table() {
   add_look_ups(table);
   add_segments(table);
   add_attention(table);
+  add_recurrence(table);
   add_losses(table);
   return table;
 }

@@ -111,3 +111,13 @@ TEST_CASE("twins: attention") {
                 .high = 3},
                [heads = heads](const Operands& x) { return attention_twin(x[0], x.segments, heads); });
 }
+
+TEST_CASE("twins: lstm") {
+  for (const int64_t H : {1, 16, 19, 40})
+    check_twin({.name = text("lstm of ", H, " units"),
+                .inputs = {{70, 3 * H}, {70, H}, {H, 4 * H}, {5, 2 * H}},
+                .f = [](const Operands& x) { return lstm(x[0], x[1], x[2], x.segments, x[3]); },
+                .begins = {40, 1, 1, 20, 69},
+                .ends = {69, 1, 18, 40, 70}},
+               [](const Operands& x) { return lstm_twin(x[0], x[1], x[2], x.segments, x[3]); });
+}

@@ -87,4 +87,26 @@ inline Var attention_twin(Var qkv, const Segments& texts, int64_t heads) {
   return y;
 }
 
+// One unit after the other, sequence by sequence: the formulas of the header, row by row
+inline Var lstm_twin(Var gates, Var content, Var U, const Segments& sequences, Var first) {
+  Tape& tape = *gates.tape;
+  const int64_t H = content.cols(), n = content.rows();
+  Var all = filled(tape, {n, H}, 0);
+  for (size_t s = 0; s < sequences.begins.size(); ++s) {
+    const int32_t number = static_cast<int32_t>(s);
+    const Var state = gather(first, Ids(&number, 1));
+    Var h = slice_columns(state, 0, H), c = slice_columns(state, H, H);
+    for (int32_t row = sequences.begins[s]; row < sequences.ends[s]; ++row) {
+      const Var z = concat({gather(gates, Ids(&row, 1)), gather(content, Ids(&row, 1))}) + matmul(h, U);
+      const auto part = [&](int64_t i) { return slice_columns(z, i * H, H); };
+      c = sigmoid(part(1)) * c + sigmoid(part(0)) * tanh(part(3));
+      h = sigmoid(part(2)) * tanh(c);
+      std::vector<real> place(static_cast<size_t>(n));
+      place[static_cast<size_t>(row)] = 1;
+      all = all + matmul(tape.constant({n, 1}, place), h);
+    }
+  }
+  return all;
+}
+
 }  // namespace steelyard::test

@@ -60,7 +60,7 @@ class Reader {
   }
 
  public:
-  Reader(std::string place, bool with_positions, const Fields& fields)
+  Reader(std::string place, bool with_positions, Fields& fields)
       : place_(std::move(place)), with_positions_(with_positions), fields_(fields) {}
 
   void assign(const toml::table& table, const std::string& prefix) {
@@ -69,8 +69,10 @@ class Reader {
   }
 
   void assign(const std::string& key, const toml::node& node, toml::source_position key_position) {
-    if (const auto* section = node.as_table(); section && fields_.is_section(key))
-      return assign(*section, key + ".");
+    if (const auto* section = node.as_table()) {
+      at(key_position, [&] { fields_.make(key); });
+      if (fields_.is_section(key)) return assign(*section, key + ".");
+    }
     // A key is wrong where it stands; a value where the value stands.
     const Field& field = *at(key_position, [&] { return &fields_.at(key); });
     at(node.source().begin, [&] { field.set(value(node, field)); });
@@ -101,7 +103,7 @@ class Reader {
 
   std::string place_;
   bool with_positions_;
-  const Fields& fields_;
+  Fields& fields_;
 };
 
 std::string one_line(std::string_view text) {
@@ -124,7 +126,7 @@ void check_dots(std::string_view text, const Reader& reader) {
 
 }  // namespace
 
-void parse_config(std::string_view text, const std::string& path, const Fields& fields) {
+void parse_config(std::string_view text, const std::string& path, Fields fields) {
   Reader reader(path, true, fields);
   if (text.size() > kMaxFile)
     fail(Fault::usage, path, ": a file of ", text.size(), " bytes; expected ", kMaxFile, " at most");
@@ -137,17 +139,29 @@ void parse_config(std::string_view text, const std::string& path, const Fields& 
   }
 }
 
-void read_config(const std::filesystem::path& path, const Fields& fields) {
+void read_config(const std::filesystem::path& path, Fields fields) {
   MappedFile file;
   try {
     file = MappedFile(path);
   } catch (const Error& error) {
     fail(error.fault == Fault::input ? Fault::usage : error.fault, error.what());
   }
-  parse_config(file.text(), path.string(), fields);
+  parse_config(file.text(), path.string(), std::move(fields));
 }
 
-void apply_setting(std::string_view setting, const Fields& fields) {
+std::string peek_config(const std::filesystem::path& path, const std::string& key) try {
+  const MappedFile file(path);
+  if (file.text().size() > kMaxFile) return "";
+  Fields none;
+  check_dots(file.text(), Reader(path.string(), true, none));
+  return toml::parse(file.text())[key].value_or(std::string());
+} catch (const Error&) {
+  return "";  // whoever reads the file says why
+} catch (const toml::parse_error&) {
+  return "";
+}
+
+void apply_setting(std::string_view setting, Fields fields) {
   const std::string place = "--set " + one_line(setting.substr(0, 100));
   Reader reader(place, false, fields);
   const size_t equals = setting.find('=');

@@ -9,7 +9,7 @@
 #include "tools/explain.h"
 #include "tools/progress.h"
 #include "tools/report.h"
-#include "tools/verbs.h"
+#include "tools/job.h"
 
 namespace steelyard {
 
@@ -26,7 +26,7 @@ struct Trained {
 
 Trained train_and_test(const std::string& name, const RunConfig& config, const std::string& test,
                        const std::filesystem::path& out, bool quiet) {
-  train_run(config, out / name, {.quiet = quiet});
+  train_run(*relevance_job(config), out / name, {.quiet = quiet});
   Relevance model = Relevance::open(out / name);
   Metrics metrics = evaluate_table(model, (out / "market" / test).string(), 0).metrics;
   return {name, std::move(model), std::move(metrics)};

@@ -4,6 +4,7 @@
 #include <cstdio>
 
 #include "core/file.h"
+#include "tools/users.h"
 #include "tools/verbs.h"
 
 namespace steelyard {
@@ -69,19 +70,25 @@ std::string explanation_json(const Explanation& e) {
 }
 
 void add_explain(CLI::App& app) {
-  struct Options {
-    std::string model, query, product, html;
-    bool json = false;
+  struct Options : UsersRequest {
+    std::string query, product, html;
   };
-  CLI::App* verb = add_verb(app, "explain", "the matched words of a pair, summing exactly to its score",
+  CLI::App* verb = add_verb(app, "explain",
+                            "the matched words of a pair, summing exactly to its score, or the attention over a history",
                             "steelyard explain run --query 'shower faucet' --product 'Chrome Shower Faucet'");
   const auto o = std::make_shared<Options>();
   verb->add_option("MODEL", o->model, "model file or run folder")->required();
-  verb->add_option("--query", o->query, "text of the query")->required();
-  verb->add_option("--product", o->product, "text of the product")->required();
-  verb->add_option("--html", o->html, "also write a page for a browser");
+  verb->add_option("--query", o->query, "text of the query");
+  verb->add_option("--product", o->product, "text of the product");
+  verb->add_option("--html", o->html, "of a pair, also write a page for a browser");
+  verb->add_option("--user", o->user, "of a model of users, whose history");
+  verb->add_option("--events", o->events, "and where it is");
+  verb->add_option("--item", o->item, "and the candidate that attention looks at, if it does");
   verb->add_flag("--json", o->json, "one JSON object whose numbers read back to the same bits");
-  verb->callback([o] {
+  verb->callback([o, verb] {
+    if (is_user_model(o->model)) return explain_user(*o);
+    for (const char* option : {"--query", "--product"})
+      if (verb->count(option) == 0) throw CLI::RequiredError(option);
     const Relevance model = Relevance::open(o->model);
     Workspace workspace;
     Bag query, product;

@@ -1,23 +1,19 @@
 #include "tools/config.h"
+#include "tools/users.h"
 #include "tools/verbs.h"
 
 namespace steelyard {
 
 namespace {
 
-void run_inspect(const std::string& path) {
-  const Relevance model = Relevance::open(path);
-  RunConfig config;
-  static_cast<RelevanceConfig&>(config) = model.config();
+// Prints the configuration, what the model knows by name, and its parameters.
+template <class Config, class Model>
+void print_model(Config config, const Model& model, const std::string& knows) {
   TrainingConfig& training = config;
   if (const auto found = model.metadata().find("training"); found != model.metadata().end())
     from_json(training, found->second);
   Output out;
-  out << dump_config(config) << "\n";
-  const Vocabulary& vocabulary = model.vocabulary();
-  out << text("# terms       ", vocabulary.entries(), " of their own, ",
-              vocabulary.size() - vocabulary.entries(), " buckets, counted in ", vocabulary.documents(),
-              " texts\n");
+  out << dump_config(config) << "\n" << knows;
   for (const Parameter& p : model.parameters().all())
     out << text("# parameter   ", p.path, " ", p.shape, p.table ? ", a table" : "", ", ",
                 p.shape.size() * static_cast<int64_t>(sizeof(real)), " bytes\n");
@@ -25,11 +21,34 @@ void run_inspect(const std::string& path) {
   out.flush();
 }
 
-void run_verify(const std::string& path) {
+void run_inspect(const std::string& path) {
+  if (is_user_model(path)) {
+    const UserModel model = UserModel::open(Relevance::file_of(path));
+    UserRunConfig config;
+    static_cast<UserConfig&>(config) = model.config();
+    return print_model(config, model, text("# items       ", model.catalogue().items.size() - 1, "\n"));
+  }
   const Relevance model = Relevance::open(path);
+  RunConfig config;
+  static_cast<RelevanceConfig&>(config) = model.config();
+  const Vocabulary& vocabulary = model.vocabulary();
+  print_model(config, model,
+              text("# terms       ", vocabulary.entries(), " of their own, ",
+                   vocabulary.size() - vocabulary.entries(), " buckets, counted in ", vocabulary.documents(),
+                   " texts\n"));
+}
+
+void run_verify(const std::string& path) {
   Output out;
-  out << text(path, ": whole; ", model.config().model, ", ", model.parameters().size(), " numbers, ",
-              model.vocabulary().entries(), " terms\n");
+  if (is_user_model(path)) {
+    const UserModel model = UserModel::open(Relevance::file_of(path));
+    out << text(path, ": whole; ", model.config().model, ", ", model.parameters().size(), " numbers, ",
+                model.catalogue().items.size() - 1, " items\n");
+  } else {
+    const Relevance model = Relevance::open(path);
+    out << text(path, ": whole; ", model.config().model, ", ", model.parameters().size(), " numbers, ",
+                model.vocabulary().entries(), " terms\n");
+  }
   out.flush();
 }
 

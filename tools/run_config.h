@@ -3,6 +3,7 @@
 #pragma once
 
 #include "nn/relevance.h"
+#include "nn/user_model.h"
 #include "optim/trainer.h"
 
 namespace steelyard {
@@ -52,6 +53,9 @@ struct PlaceConfig {
   }
 };
 
+// What every run needs of its configuration. Error(usage) names the key.
+void validate(const TrainingConfig& training, const PlaceConfig& place);
+
 struct RunConfig : RelevanceConfig, TrainingConfig {
   PlaceConfig run;
 
@@ -62,6 +66,17 @@ struct RunConfig : RelevanceConfig, TrainingConfig {
     f("run", run, "where it runs; no part of the model");
   }
   void validate() const;  // Error(usage) names the key
+};
+
+struct UserRunConfig : UserConfig, TrainingConfig {
+  PlaceConfig run;
+
+  template <class F>
+  void fields(F&& f) {
+    UserConfig::fields(f);
+    TrainingConfig::fields(f);
+    f("run", run, "where it runs; no part of the model");
+  }
 };
 
 // tools/configs/market_deepbow.toml and market_deepbow_zh.toml

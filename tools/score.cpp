@@ -2,15 +2,15 @@
 // a piece.
 #include "core/parallel.h"
 #include "data/table.h"
+#include "tools/users.h"
 #include "tools/verbs.h"
 
 namespace steelyard {
 
 namespace {
 
-struct ServeOptions {
-  std::string model, data = "-", side = "product", id;
-  int threads = 0;
+struct ServeOptions : UsersRequest {
+  std::string side = "product", id;
   bool probability = false;
 };
 
@@ -184,27 +184,41 @@ void run_evaluate(const ServeOptions& o) {
 }  // namespace
 
 void add_score(CLI::App& app) {
-  CLI::App* verb = add_verb(app, "score", "one score per row, in order: the sum over matched words",
+  CLI::App* verb = add_verb(app, "score",
+                            "one line per row, in order: the sum over matched words, or a column per task of users",
                             "steelyard score run shop/relevance_test.tsv | head");
   const auto o = add_options(verb, false);
-  verb->add_flag("--probability", o->probability, "print the calibrated probability instead");
-  verb->callback([o] { run_score(*o); });
+  verb->add_flag("--probability", o->probability, "of relevance, print the calibrated probability instead");
+  verb->add_option("--events", o->events, "of users, their histories");
+  verb->callback([o] { is_user_model(o->model) ? score_users(*o) : run_score(*o); });
 }
 
 void add_encode(CLI::App& app) {
-  CLI::App* verb = add_verb(app, "encode", "one bag of weighted words per row, as JSON lines",
+  CLI::App* verb = add_verb(app, "encode", "as JSON lines, one bag of weighted words per row or one vector per user",
                             "steelyard encode run shop/relevance_test.tsv --side query | head -3");
   const auto o = add_options(verb, false);
-  verb->add_option("--side", o->side, "query or product");
-  verb->add_option("--id", o->id, "column of the ids; if not given, id, or else rows are numbered from 1");
-  verb->callback([o] { run_encode(*o); });
+  verb->add_option("--side", o->side, "of relevance, query or product");
+  verb->add_option("--id", o->id,
+                   "of relevance, column of the ids; if not given, id, or else rows are numbered from 1");
+  verb->add_option("--npy", o->npy, "of users, a file for the vectors; only the users go to stdout");
+  verb->callback([o] { is_user_model(o->model) ? encode_users(*o) : run_encode(*o); });
 }
 
 void add_evaluate(CLI::App& app) {
-  CLI::App* verb = add_verb(app, "evaluate", "metrics on labelled rows, as one JSON object",
+  CLI::App* verb = add_verb(app, "evaluate", "metrics on labelled rows or on histories, as one JSON object",
                             "steelyard evaluate run shop/relevance_test.tsv");
   const auto o = add_options(verb, true);
-  verb->callback([o] { run_evaluate(*o); });
+  verb->add_option("--part", o->part, "of users, train, dev or test; if not given, test if there is one");
+  verb->callback([o] { is_user_model(o->model) ? evaluate_users(*o) : run_evaluate(*o); });
+}
+
+void add_recommend(CLI::App& app) {
+  CLI::App* verb = add_verb(app, "recommend", "the next items of each history, best first",
+                            "steelyard recommend run shop/events.tsv --top 10 | head -3");
+  const auto o = add_options(verb, true);
+  verb->add_option("--top", o->top, "items per user")->check(CLI::Range(1, 1'000'000));
+  verb->add_flag("--with-history", o->with_history, "also items that the user knows");
+  verb->callback([o] { recommend_users(*o); });
 }
 
 }  // namespace steelyard

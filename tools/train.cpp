@@ -11,12 +11,9 @@
 
 #include "core/file.h"
 #include "data/batches.h"
-#include "data/table.h"
 #include "tools/config.h"
-#include "tools/explain.h"
+#include "tools/job.h"
 #include "tools/progress.h"
-#include "tools/report.h"
-#include "tools/verbs.h"
 
 namespace steelyard {
 
@@ -36,129 +33,43 @@ void catch_signals() {
   sigaction(SIGTERM, &action, nullptr);
 }
 
-std::string data_path(const RunConfig& config, const std::string& file) {
-  return (std::filesystem::path(config.run.data_dir) / file).string();
-}
-
-using Say = std::function<void(const std::string&)>;
-
-// The model before its first step, with what an older one has learned.
-Relevance from_older(RunConfig& config, const TrainOptions& options, const Say& say,
-                     const std::atomic<bool>* stop) {
-  const Relevance older = Relevance::open(options.older);
-  RelevanceConfig& ours = config;
-  RelevanceConfig theirs = older.config();
-  if (ours.bm25.mean_length == 0) ours.bm25.mean_length = theirs.bm25.mean_length;
-  // What gives the words and the parameters of a name their meaning.
-  std::vector<std::string> same = {"tokenizer.", "vocabulary.", "deepbow.query_bag", "deepbow.product_bag"};
-  if (theirs.model == "dense" || theirs.deepbow.query_encoder || theirs.deepbow.product_encoder)
-    same.push_back("encoder.kind");
-  const auto differs = [&](const std::string& key) {
-    fail(Fault::usage, key, ": differs from ", options.older.string(), "; expected the model's own");
-  };
-  for (const std::string& key : differences(theirs, ours))
-    if (options.update ||
-        std::ranges::any_of(same, [&](const std::string& begin) { return key.starts_with(begin); }))
-      differs(key);
-  if (const auto trained = older.metadata().find("training");
-      options.update && trained != older.metadata().end()) {
-    TrainingConfig before;
-    from_json(before, trained->second);
-    if (before.optimizer.dense != config.optimizer.dense) differs("optimizer.dense");
-    if (before.optimizer.tables != config.optimizer.tables) differs("optimizer.tables");
-  }
-  std::optional<Dictionary> dictionary;
-  if (older.dictionary()) dictionary = *older.dictionary();
-  Vocabulary vocabulary =
-      options.update ? read_corpus(theirs, data_path(config, config.data.train), config.data.bad_rows,
-                                   older.dictionary(), stop, &older.vocabulary())
-                           .vocabulary
-                     : older.vocabulary();
-  Relevance model(config, std::move(vocabulary), static_cast<uint64_t>(config.trainer.seed),
-                  std::move(dictionary), &older);
-  std::string fresh;
-  for (const Parameter& p : model.parameters().all())
-    if (!older.parameters().find(p.path)) fresh += " " + p.path;
-  say(text("goes on from ", options.older.string(), ": ",
-           model.vocabulary().entries() - older.vocabulary().entries(), " new terms",
-           fresh.empty() ? "" : ", new parameters" + fresh));
-  return model;
-}
-
-// The model before its first step: the words of its training rows.
-Relevance untrained(RunConfig& config, const TrainOptions& options, const Say& say,
-                    const std::atomic<bool>* stop) {
-  if (!options.older.empty()) return from_older(config, options, say, stop);
-  std::optional<Dictionary> dictionary;
-  if (!config.tokenizer.dictionary.empty())
-    dictionary = Dictionary::read(data_path(config, config.tokenizer.dictionary));
-  Corpus corpus = read_corpus(config, data_path(config, config.data.train), config.data.bad_rows,
-                              dictionary ? &*dictionary : nullptr, stop);
-  if (config.bm25.mean_length == 0) config.bm25.mean_length = corpus.mean_product_length;
-  return Relevance(config, std::move(corpus.vocabulary), static_cast<uint64_t>(config.trainer.seed),
-                   std::move(dictionary));
-}
-
-// The best and the worst dev pairs, explained.
-void add_examples(const Relevance& model, const RunConfig& config, Report& report) {
-  if (config.data.dev.empty()) return;
-  constexpr size_t kEach = 4;
-  PairReader reader(data_path(config, config.data.dev), config.columns, config.data.bad_rows, &stop_wanted);
-  struct Candidate {
-    double error;
-    Explanation explanation;
-  };
-  std::vector<Candidate> best, worst;
-  Workspace workspace;
-  Bag query, product;
-  // Keeps the first kEach by `before`, in one pass.
-  const auto keep = [](std::vector<Candidate>& list, const Candidate& candidate, auto before) {
-    list.insert(std::upper_bound(list.begin(), list.end(), candidate, before), candidate);
-    if (list.size() > kEach) list.pop_back();
-  };
-  for (LabelledPair pair; reader.next(pair);) {
-    model.encode(Side::query, pair.query, query, workspace);
-    model.encode(Side::product, pair.product, product, workspace);
-    const double label = config.columns.share(pair.grade);
-    const double error = std::abs(model.probability(score(query, product)) - label);
-    const auto smaller = [](const Candidate& a, const Candidate& b) { return a.error < b.error; };
-    const auto larger = [](const Candidate& a, const Candidate& b) { return a.error > b.error; };
-    const bool good = label >= 0.99 && (best.size() < kEach || error < best.back().error);
-    const bool bad = worst.size() < kEach || error > worst.back().error;
-    if (!good && !bad) continue;
-    Candidate candidate{error, explain(model, pair.query, pair.product, query, product)};
-    candidate.explanation.grade = pair.grade;
-    if (good) keep(best, candidate, smaller);
-    if (bad) keep(worst, candidate, larger);
-  }
-  for (Candidate& candidate : best) report.best.push_back(std::move(candidate.explanation));
-  for (Candidate& candidate : worst) report.worst.push_back(std::move(candidate.explanation));
-}
-
-void write_report(const Relevance& model, const RunConfig& config, const Outcome& outcome,
-                  const std::filesystem::path& folder) {
+void write_report(Job& job, const Outcome& outcome, const std::filesystem::path& folder) {
+  const Fields fields = job.fields();
   Report report;
-  report.title = config.model + " on " + config.data.train;
+  report.title = std::get<std::string>(fields.at("model").value()) + " on " + job.training().data.train;
   report.summary =
       text("The best model was found after ", outcome.best_step, " of ", outcome.steps, " steps.");
   report.metrics = outcome.best;
   report.metrics_jsonl = MappedFile(folder / "metrics.jsonl").text();
-  RunConfig copy = config;
-  report.config_toml = dump_config(copy);
-  add_examples(model, config, report);
+  report.config_toml = dump_config(fields);
+  job.report(folder, report, &stop_wanted);
   write_atomically(folder / "report.html", report_page(report));
 }
 
-void check_folder(const std::filesystem::path& folder, RunConfig& config, bool resume) {
+// How the rows of a run follow each other.
+BatchPlan plan_of(Job& job) {
+  const TrainerConfig& config = job.training().trainer;
+  return {job.rows(), config.batch, config.shards, static_cast<uint64_t>(config.seed)};
+}
+
+std::string recorded_config(Job& job) {
+  const std::string data_dir = job.place().data_dir;
+  job.place().data_dir = std::filesystem::absolute(data_dir).lexically_normal().string();
+  const std::string config = dump_config(job.fields());
+  job.place().data_dir = data_dir;
+  return config;
+}
+
+void check_folder(const std::filesystem::path& folder, Job& job, bool resume) {
   const auto config_path = folder / "config.toml";
   if (!std::filesystem::exists(folder) || std::filesystem::is_empty(folder)) return;
   if (!resume)
     fail(Fault::usage, "--out ", folder.string(),
          ": the folder is in use; expected a new or empty one, or --resume");
   if (!std::filesystem::exists(config_path)) return;
-  RunConfig before;
-  read_config(config_path, before);
-  for (const std::string& key : differences(before, config))
+  const std::unique_ptr<Job> before = job.fresh();
+  read_config(config_path, before->fields());
+  for (const std::string& key : differences(before->fields(), job.fields()))
     if (!key.starts_with("run."))
       fail(Fault::usage, "--resume: ", key, " differs from ", config_path.string(),
            "; expected the run's own configuration");
@@ -225,67 +136,75 @@ int64_t peak_memory() {
 }
 
 // What would be trained. A rehearsal, whose folder goes away, finds what is wrong and what memory a run takes.
-void dry_run(const RunConfig& config, TrainOptions options) {
+void dry_run(Job& job, TrainOptions options) {
   const ScratchFolder folder;
   options.rehearsal = options.quiet = true;
   options.resume = false;
-  train_run(config, folder.path, options);
+  const TrainerConfig config = job.training().trainer;
+  train_run(job, folder.path, options);
   if (stop_wanted) fail(Fault::interrupted, "interrupted in a rehearsal");
   const int64_t memory = peak_memory();
-  const Relevance model = Relevance::open(folder.path);
-  const Vocabulary& vocabulary = model.vocabulary();
   Output out;
-  out << text("terms       ", vocabulary.entries(), " of their own, ",
-              vocabulary.size() - vocabulary.entries(), " buckets\n");
-  for (const Parameter& p : model.parameters().all())
+  out << job.vocabulary();
+  for (const Parameter& p : job.parameters().all())
     out << text("parameter   ", p.path, " ", p.shape, p.table ? ", a table" : "", "\n");
   out << text("memory      ", memory,
               " MiB at the peak of a rehearsal: the first steps, an evaluation, a report\n");
-
-  const auto rows_in = [&](const std::string& file) {
-    int64_t count = 0;
-    PairReader reader(data_path(config, file), config.columns, config.data.bad_rows, &stop_wanted);
-    for (LabelledPair pair; reader.next(pair);) ++count;
-    return count;
-  };
-  const int64_t count = rows_in(config.data.train);
-  const BatchPlan plan{count, config.trainer.batch, config.trainer.shards,
-                       static_cast<uint64_t>(config.trainer.seed)};
-  out << text("rows        ", count, ", ", plan.steps_per_epoch(), " steps per epoch, ",
-              config.trainer.epochs * plan.steps_per_epoch(), " in all\n");
-  if (!config.data.dev.empty()) out << text("dev rows    ", rows_in(config.data.dev), "\n");
+  const BatchPlan plan = plan_of(job);
+  out << text("rows        ", plan.rows, ", ", plan.steps_per_epoch(), " steps per epoch, ",
+              config.epochs * plan.steps_per_epoch(), " in all\n");
+  if (job.dev_rows() > 0) out << text("dev rows    ", job.dev_rows(), "\n");
   out << "\nthe first batch begins with\n";
   std::vector<int64_t> wanted;
   plan.rows_of(0, 0, wanted);
   constexpr size_t kShown = 5;
   wanted.resize(std::min(wanted.size(), kShown));
-  PairReader reader(data_path(config, config.data.train), config.columns, config.data.bad_rows);
-  Workspace workspace;
-  Bag query;
-  size_t shown = 0;
-  int64_t at = 0;
-  for (LabelledPair pair; shown < wanted.size() && reader.next(pair); ++at) {
-    if (std::find(wanted.begin(), wanted.end(), at) == wanted.end()) continue;
-    ++shown;
-    out << text("  ", number(pair.grade), "  ", pair.query, "  |  ", pair.product, "\n     ");
-    model.encode(Side::query, pair.query, query, workspace);
-    for (int64_t i = 0; i < query.terms.size(); ++i) out << " " << query.terms.surface(i);
-    out << "\n";
-  }
+  out << job.in_words(wanted);
   out.flush();
 }
 
 }  // namespace
 
-Outcome train_run(const RunConfig& wanted, const std::filesystem::path& folder, const TrainOptions& options) {
-  RunConfig config = wanted;
-  config.validate();
-  if (config.run.device == "gpu") gpu();  // says that there is none, until there is
-  check_folder(folder, config, options.resume);
+std::string Job::data_path(const std::string& file) {
+  return (std::filesystem::path(place().data_dir) / file).string();
+}
+
+std::unique_ptr<Job> make_job(const std::string& model) {
+  if (model == "dupn") return users_job();
+  if (model.empty() || model == "deepbow" || model == "dense" || model == "bm25") return relevance_job();
+  fail(Fault::usage, "model: unknown model \"", model, "\"; expected deepbow, dense, bm25 or dupn");
+}
+
+void refuse_difference(const std::string& key, const std::filesystem::path& older) {
+  fail(Fault::usage, key, ": differs from ", older.string(), "; expected the model's own");
+}
+
+void check_optimizer(const Metadata& older, const OptimizerConfig& ours, const std::filesystem::path& path) {
+  const auto trained = older.find("training");
+  if (trained == older.end()) return;
+  TrainingConfig before;
+  from_json(before, trained->second);
+  if (before.optimizer.dense != ours.dense) refuse_difference("optimizer.dense", path);
+  if (before.optimizer.tables != ours.tables) refuse_difference("optimizer.tables", path);
+}
+
+std::string new_parameters(const Parameters& ours, const Parameters& older) {
+  std::string fresh;
+  for (const Parameter& p : ours.all())
+    if (!older.find(p.path)) fresh += " " + p.path;
+  return fresh.empty() ? "" : ", new parameters" + fresh;
+}
+
+Outcome train_run(Job& job, const std::filesystem::path& folder, const TrainOptions& options) {
+  job.validate();
+  const std::string recorded = recorded_config(job);  // as it was asked for: the data may fill in defaults
+  TrainerConfig config = job.training().trainer;
+  if (job.place().device == "gpu") gpu();  // says that there is none, until there is
+  check_folder(folder, job, options.resume);
   RunFolder run_folder(folder);
   for (const char* file : {"config.toml", "state.safetensors", "model.safetensors", "report.html"})
     remove_leftovers(folder / file);
-  Progress progress(options.quiet, config.trainer.batch);
+  Progress progress(options.quiet, config.batch);
   if (options.resume) {
     if (const std::optional<Outcome> done = Trainer::finished_run(folder);
         done && std::filesystem::exists(folder / "report.html")) {
@@ -296,56 +215,38 @@ Outcome train_run(const RunConfig& wanted, const std::filesystem::path& folder, 
       return *done;
     }
   }
-  const Workers workers(config.run.threads);
+  const Workers workers(job.place().threads);
   const Say say = [&](const std::string& message) { progress.message(message); };
-  Relevance model = untrained(config, options, say, &stop_wanted);
   const auto cache = folder / "cache";
   std::filesystem::create_directories(cache);
-  const auto encoded = [&](const std::string& file, const char* name) {
-    return model.encode_rows(data_path(config, file), config.data.bad_rows, cache / name, say, &stop_wanted);
-  };
-  const RowCache train_cache = encoded(config.data.train, "train.rows");
-  const PairRows train(train_cache);
-  std::optional<RowCache> dev_cache;
-  if (!config.data.dev.empty()) dev_cache = encoded(config.data.dev, "dev.rows");
+  job.prepare({options, cache, say, &stop_wanted, workers});
 
-  TrainingConfig& training_config = config;
-  RelevanceConfig& model_config = config;
-  const std::string training_json = to_json(training_config);
-  const BatchPlan plan{train.size(), config.trainer.batch, config.trainer.shards,
-                       static_cast<uint64_t>(config.trainer.seed)};
-  std::vector<std::vector<int64_t>> rows(
-      static_cast<size_t>(config.trainer.shards));  // reused, one per shard
+  const std::string training_json = to_json(job.training());
+  const BatchPlan plan = plan_of(job);
+  std::vector<std::vector<int64_t>> rows(static_cast<size_t>(config.shards));  // reused, one per shard
   Training training;
   training.steps_per_epoch = plan.steps_per_epoch();
-  training.identity = text(to_json(model_config), " ", training_json, " ", train_cache.key(), " ",
-                           dev_cache ? dev_cache->key() : std::string("no dev rows"));
+  training.identity = text(training_json, " ", job.identity());
   if (!options.older.empty()) {
     training.trained = true;
     training.identity += text(options.update ? " update " : " init ",
                               key_part(MappedFile(Relevance::file_of(options.older)).text()));
   }
-  const int64_t steps = config.trainer.epochs * plan.steps_per_epoch();
+  const int64_t steps = config.epochs * plan.steps_per_epoch();
   if (options.rehearsal) {
     training.steps_per_epoch = std::min(training.steps_per_epoch, kRehearsed);
-    config.trainer.epochs = std::min<int64_t>(config.trainer.epochs, 1);
-    config.trainer.evaluate_every = config.trainer.collapse = 0;
+    config.epochs = std::min<int64_t>(config.epochs, 1);
+    config.evaluate_every = config.collapse = 0;
   }
   training.objective = [&](Tape& tape, int64_t step, int shard) {
     std::vector<int64_t>& of_shard = rows[static_cast<size_t>(shard)];
     plan.rows_of(step, shard, of_shard);
-    return model.objective(tape, train, of_shard, static_cast<double>(step) / static_cast<double>(steps));
+    return job.objective(tape, of_shard, static_cast<double>(step) / static_cast<double>(steps));
   };
-  if (dev_cache)
-    training.evaluate = [&] {
-      const PairRows dev(*dev_cache);
-      const ScoredRows rows = model.score_rows(dev, workers);
-      return Findings{model.metrics(rows.scores, dev.grades, dev.groups), Relevance::figures(rows),
-                      model.collapse(rows)};
-    };
-  training.save = [&](const std::filesystem::path& path) { model.save(path, {{"training", training_json}}); };
+  if (job.dev_rows() > 0) training.evaluate = [&] { return job.evaluate(workers); };
+  training.save = [&](const std::filesystem::path& path) { job.save(path, {{"training", training_json}}); };
 
-  Trainer trainer(model.parameters(), training, config.trainer, config.optimizer, config.schedule, workers,
+  Trainer trainer(job.parameters(), training, config, job.training().optimizer, job.training().schedule, workers,
                   folder);
   trainer.on_step = [&](const StepRecord& record) { progress.step(record); };
   trainer.on_evaluate = [&](int64_t step, const Findings& found, bool best) {
@@ -359,14 +260,12 @@ Outcome train_run(const RunConfig& wanted, const std::filesystem::path& folder, 
     else
       say(state.string() + ": not there, the optimiser begins anew");
   }
-  model.pretrain(train, workers);  // of a resumed run, too: it says which words bags may bring in
+  job.pretrain(workers);  // of a resumed run, too: it says which words bags may bring in
   if (options.resume && trainer.resume()) progress.message(text("resumed at step ", trainer.step()));
-  RunConfig recorded = wanted;
-  recorded.run.data_dir = std::filesystem::absolute(wanted.run.data_dir).lexically_normal().string();
-  write_atomically(folder / "config.toml", dump_config(recorded));
+  write_atomically(folder / "config.toml", recorded);
   run_folder.keep();
   const Outcome outcome = trainer.run();
-  write_report(Relevance::open(folder), config, outcome, folder);
+  write_report(job, outcome, folder);
   std::filesystem::remove_all(cache);
   return outcome;
 }
@@ -395,22 +294,26 @@ struct RunOptions : TrainOptions {
 
   void run() {
     older = model;
-    RunConfig run_config;
-    read_config(config, run_config);
-    for (const std::string& setting : settings) apply_setting(setting, run_config);
-    if (!data_dir.empty()) run_config.run.data_dir = data_dir;
-    if (!device.empty()) run_config.run.device = device;
-    if (threads >= 0) run_config.run.threads = threads;
-    run_config.validate();
+    std::string kind = peek_config(config, "model");
+    constexpr std::string_view kModel = "model=";
+    for (const std::string& setting : settings)
+      if (setting.starts_with(kModel)) kind = setting.substr(kModel.size());
+    const std::unique_ptr<Job> job = make_job(kind);
+    read_config(config, job->fields());
+    for (const std::string& setting : settings) apply_setting(setting, job->fields());
+    if (!data_dir.empty()) job->place().data_dir = data_dir;
+    if (!device.empty()) job->place().device = device;
+    if (threads >= 0) job->place().threads = threads;
+    job->validate();
     if (dump_config) {
       Output text;
-      text << steelyard::dump_config(run_config);
+      text << steelyard::dump_config(job->fields());
       return text.flush();
     }
     catch_signals();
-    if (dry_run) return steelyard::dry_run(run_config, *this);
+    if (dry_run) return steelyard::dry_run(*job, *this);
     if (out.empty()) fail(Fault::usage, "--out: missing; expected a folder for the run");
-    train_run(run_config, out, *this);
+    train_run(*job, out, *this);
   }
 };
 

@@ -20,6 +20,7 @@ void add_update(CLI::App& app);
 void add_evaluate(CLI::App& app);
 void add_score(CLI::App& app);
 void add_encode(CLI::App& app);
+void add_recommend(CLI::App& app);
 void add_explain(CLI::App& app);
 void add_inspect(CLI::App& app);
 void add_verify(CLI::App& app);
@@ -47,7 +48,8 @@ struct TrainOptions {
   std::filesystem::path older = {};  // a model to go on from; empty: none
   bool update = false;  // it stays what it is, only its words grow, and its optimiser goes on too
 };
-Outcome train_run(const RunConfig& config, const std::filesystem::path& folder, const TrainOptions& options);
+class Job;  // tools/job.h
+Outcome train_run(Job& job, const std::filesystem::path& folder, const TrainOptions& options);
 
 // `evaluate`: the metrics of a model on a labelled table.
 struct Evaluation {

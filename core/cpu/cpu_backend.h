@@ -1,5 +1,5 @@
 // The processor's Backend. The kernels are grouped as in cuda/: elementwise.cpp, linear.cpp, rows.cpp,
-// norm.cpp, attention.cpp, optim.cpp.
+// norm.cpp, attention.cpp, lstm.cpp, optim.cpp.
 #pragma once
 
 #include "core/backend.h"
@@ -55,6 +55,11 @@ class CpuBackend final : public Backend {
   void attention(Tensor qkv, const Segments& texts, int64_t heads, Tensor y, Tensor lse) override;
   void attention_grad(Tensor qkv, const Segments& texts, int64_t heads, Tensor lse, Tensor dy,
                       Tensor dqkv) override;
+
+  void lstm(Tensor gates, Tensor content, Tensor U, const Steps& steps, Tensor first, LstmTrace trace, Tensor last,
+            Tensor h) override;
+  void lstm_grad(Tensor U, const Steps& steps, LstmTrace trace, Tensor dh, Arena& scratch, real beta_gates,
+                 Tensor dgates, real beta_content, Tensor dcontent, Tensor dU, Tensor dfirst) override;
 
   void dropout(uint64_t key, real rate, Tensor x, Tensor y) override;
 

@@ -26,6 +26,7 @@ struct Settings {
   Inner t;
   std::string s = "x";
   std::vector<std::string> l = {"y"};
+  std::map<std::string, Inner> m;
   template <class F>
   void fields(F&& f) {
     f("b", b, "");
@@ -33,6 +34,7 @@ struct Settings {
     f("t", t, "");
     f("s", s, "");
     f("l", l, "");
+    f("m", m, "");
   }
 };
 

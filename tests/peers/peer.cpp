@@ -4,6 +4,7 @@
 //   peer optimizers FOLDER        every rule: gradients of some steps, parameters before and after
 //   peer models FOLDER            DeepBoW in every variant, and the dense one: a folder each, with the model, its
 //                                 rows, the first gradient and the parameters after some steps
+//   peer users FOLDER             the user model in every variant, likewise, without steps
 //   peer serve FOLDER [DATA]      answers lines "NAME THREADS COUNT" on stdin with the seconds of one iteration
 //
 // Results are files of core/tensor_file.h in FOLDER, with numbers of this build's type. DATA is the folder
@@ -23,8 +24,10 @@
 #include "data/batches.h"
 #include "data/market.h"
 #include "nn/relevance.h"
+#include "nn/user_model.h"
 #include "optim/optimizer.h"
 #include "tests/op_table.h"
+#include "tests/some_users.h"
 
 using namespace steelyard;
 using test::OpCase;
@@ -48,34 +51,11 @@ Var mlp(Var y, std::span<const Var> p) {
   return linear(y, p[0], p[1]);
 }
 
-// The last state of an LSTM whose gates stand in the order i f g o (Hochreiter & Schmidhuber 1997). x[t]
-// [B,I], W [I+H,4H].
-Var lstm(std::span<const Var> x, Var W, Var b) {
-  const int64_t width = W.cols() / 4;
-  Var h =
-      x[0].tape->constant({x[0].rows(), width}, std::vector<real>(static_cast<size_t>(x[0].rows() * width)));
-  Var c = h;
-  for (const Var& input : x) {
-    const Var gates = linear(concat({input, h}), W, b);
-    const auto gate = [&](int64_t k) { return slice_columns(gates, k * width, width); };
-    c = sigmoid(gate(1)) * c + sigmoid(gate(0)) * tanh(gate(2));
-    h = sigmoid(gate(3)) * tanh(c);
-  }
-  return h;
-}
-
 std::vector<OpCase> stacks() {
   const auto rest = [](const Operands& x) { return std::span<const Var>(x.inputs).subspan(1); };
   return {{.name = "mlp",
            .inputs = {{17, 12}, {12, 20}, {20}, {20}, {20}, {20, 9}, {9}, {9}, {9}, {9, 4}, {4}},
-           .f = [=](const Operands& x) { return mlp(x[0], rest(x)); }},
-          {.name = "lstm",
-           .inputs = {{5, 7 * 6}, {6 + 11, 4 * 11}, {4 * 11}},  // x[t] side by side
-           .f = [](const Operands& x) {
-             std::vector<Var> steps;
-             for (int64_t t = 0; t < 7; ++t) steps.push_back(slice_columns(x[0], 6 * t, 6));
-             return lstm(steps, x[1], x[2]);
-           }}};
+           .f = [=](const Operands& x) { return mlp(x[0], rest(x)); }}};
 }
 
 // ---- parity
@@ -334,6 +314,37 @@ void models(const fs::path& folder) {
   }
 }
 
+// The user model in every variant: the model, its rows, the loss of each task over all of them and the gradient of their sum.
+void users(const fs::path& folder) {
+  int number = 0;
+  for (const UserConfig& config : test::variants()) {
+    const fs::path at = folder / text("users ", number++);
+    fs::create_directories(at);
+    const ExampleMaker maker(config.events, config.examples, config.tasks);
+    const Histories histories = test::some_histories(test::small_catalogue());
+    UserModel model(config, test::small_catalogue(), 1);
+    const RowCache cache = RowCache::open_or_build(at / "train.rows", "", [&] { return maker.make(histories, Part::train); });
+    const HistoryRows rows(cache, config.tasks);
+    model.pretrain(rows);
+    test::stir(model);
+    model.save(at / "model.safetensors", {});
+    std::vector<int64_t> all;
+    for (int64_t row = 0; row < rows.size(); ++row) all.push_back(row);
+    Tape tape(cpu());
+    Gradients gradients(model.parameters());
+    Results results;
+    Var sum;
+    for (const TaskLoss& task : model.objective(tape, rows, all).tasks) {
+      results.add("loss/" + task.name, task.loss.value());
+      sum = sum.tape ? sum + task.loss : task.loss;
+    }
+    tape.backward(sum, gradients);
+    for (const Parameter& p : model.parameters().all())
+      if (!p.fixed) results.add("gradient/" + p.path, p.shape, test::gradient(gradients, p));
+    results.write(at / "results.safetensors");
+  }
+}
+
 // ---- speed
 
 // Every benchmark: its name, and what makes it. One iteration is a call with the threads it may use.
@@ -379,20 +390,34 @@ Iteration mlp_step(int64_t batch, int64_t width) {
   return [parameters, step](const Workers& workers) { (*step)(workers); };
 }
 
-// Inputs of the width of the state; four shards.
-Iteration lstm_step(int64_t batch, int64_t steps, int64_t width) {
-  constexpr int kShards = 4;
+// A layer of Property Gated LSTM and its gradient, inputs of 124 columns and properties of 48, which only the gates see, or
+// without properties the plain one of inputs of 172; two shards.
+Iteration lstm_layer(int32_t batch, int32_t length, bool property, Mode mode = Mode::train) {
+  constexpr int64_t kIn = 124, kProperty = 48, kH = 128;
+  const int shards = batch == 1 ? 1 : 2;
   const auto parameters = std::make_shared<Parameters>(cpu(), 1);
-  const Parameter &W = parameters->root().add("W", {2 * width, 4 * width}, glorot(2 * width, 4 * width)),
-                  &b = parameters->root().add("b", {4 * width}, constant(0));
-  const auto x = std::make_shared<Buffer>(random_buffer({steps * batch, width}));
-  const int64_t part = batch / kShards;
-  const auto step = std::make_shared<Step>(*parameters, kShards, [=, &W, &b](Tape& tape, int64_t, int shard) {
-    std::vector<Var> inputs;
-    for (int64_t t = 0; t < steps; ++t)
-      inputs.push_back(tape.constant(x->tensor().slice(t * batch + shard * part, part)));
-    return affine(mean(lstm(inputs, tape.leaf(W), tape.leaf(b))), real(1) / kShards);
-  });
+  const Parameters::Scope at = parameters->root();
+  const int64_t all = kIn + kProperty, in = property ? kIn : all;
+  const Parameter &W = at.add("W", {all, 3 * kH}, glorot(all, kH)), &b = at.add("b", {3 * kH}, constant(0)),
+                  &Wc = at.add("Wc", {in, kH}, glorot(in, kH)), &bc = at.add("bc", {kH}, constant(0)),
+                  &U = at.add("U", {kH, 4 * kH}, glorot(kH, kH)), &zero = at.add("zero", {all}, constant(0));
+  const int64_t rows = int64_t{batch} * length / shards;
+  const auto x = std::make_shared<Buffer>(random_buffer({rows * shards, all}));
+  const auto offsets = std::make_shared<std::vector<int32_t>>();
+  for (int32_t i = 0; i <= batch / shards; ++i) offsets->push_back(i * length);
+  const auto layer = [=, &W, &b, &Wc, &bc, &U, &zero](Tape& tape, int64_t, int shard) {
+    // Has a gradient, as looked-up rows have.
+    const Var input = add_row(tape.constant(x->tensor().slice(shard * rows, rows)), tape.leaf(zero));
+    const Var item = property ? slice_columns(input, 0, kIn) : input;
+    const Var h = lstm(linear(input, tape.leaf(W), tape.leaf(b)), linear(item, tape.leaf(Wc), tape.leaf(bc)),
+                       tape.leaf(U), Segments::between(*offsets));
+    return mode == Mode::score ? h : affine(mean(h), real(1) / static_cast<real>(shards));
+  };
+  if (mode == Mode::score) {
+    const auto tape = std::make_shared<Tape>(cpu(), mode);
+    return [parameters, tape, layer](const Workers&) { tape->reset(), layer(*tape, 0, 0); };
+  }
+  const auto step = std::make_shared<Step>(*parameters, shards, layer);
   return [parameters, step](const Workers& workers) { (*step)(workers); };
 }
 
@@ -528,8 +553,11 @@ void serve(const fs::path& folder, const std::string& data) {
       {"tape", tape},
       {"mlp", [] { return mlp_step(256, 256); }},
       {"mlp_small", [] { return mlp_step(128, 64); }},
-      {"lstm", [] { return lstm_step(256, 20, 64); }},
-      {"lstm_wide", [] { return lstm_step(64, 50, 128); }},
+      {"lstm_32", [] { return lstm_layer(32, 50, true); }},
+      {"lstm_64", [] { return lstm_layer(64, 100, true); }},
+      {"lstm_256", [] { return lstm_layer(256, 100, true); }},
+      {"lstm_plain_64", [] { return lstm_layer(64, 100, false); }},
+      {"lstm_1", [] { return lstm_layer(1, 100, true, Mode::score); }},
       {"embedding", embedding},
       {"attention", [] { return attention_grad(65, 65); }},
       {"attention_ragged", [] { return attention_grad(3, 127); }},
@@ -576,7 +604,7 @@ int main(int argc, char** argv) {
   try {
     const std::string verb = argc > 1 ? argv[1] : "", data = argc > 3 ? argv[3] : "";
     const fs::path folder = argc > 2 ? argv[2] : "";
-    if (folder.empty()) fail(Fault::usage, "usage: peer layers|optimizers|models|serve FOLDER [DATA]");
+    if (folder.empty()) fail(Fault::usage, "usage: peer layers|optimizers|models|users|serve FOLDER [DATA]");
     fs::create_directories(folder);
     if (verb == "layers")
       layers(folder);
@@ -584,6 +612,8 @@ int main(int argc, char** argv) {
       optimizers(folder);
     else if (verb == "models")
       models(folder);
+    else if (verb == "users")
+      users(folder);
     else if (verb == "serve")
       serve(folder, data);
     else

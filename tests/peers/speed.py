@@ -121,10 +121,6 @@ class Speed:
         self.versus_torch("1-element ops, recorded and replayed", "tape", {"eager": chain()}, 20, 100, threads=(1,))
         self.versus_torch("MLP 128×64, 3 layers, forward and backward", "mlp_small", {"eager": mlp(128, 64)}, 1.2, 2)
         self.versus_torch("MLP 256×256, 3 layers, forward and backward", "mlp", {"eager": mlp(256, 256)}, 1.2, 2)
-        for bench, sizes in (("lstm", (256, 20, 64)), ("lstm_wide", (64, 50, 128))):
-            name = "LSTM of single ops, B {} T {} H {}".format(*sizes)
-            self.versus_torch(f"{name}, against the same", bench, {"eager": lstm(*sizes, fused=False)}, 1.2, 2)
-            self.versus_torch(f"{name}, against nn.LSTM", bench, {"nn.LSTM": lstm(*sizes, fused=True)}, None, None)
         self.versus_torch("embedding bag with row-wise Adagrad", "embedding", embedding(), 3, 8)
         lengths = {"": [65] * 64, "_ragged": [3 + 37 * t % 125 for t in range(64)], "_short": [12] * 64}
         for bench, shard in lengths.items():
@@ -154,6 +150,16 @@ class Speed:
         name = "DeepBoW with the encoder, training step, assembly of the batch included"
         self.versus_torch(name, "encoder", encoder.steps(), 2, 4)
         self.threads("DeepBoW with the encoder, training step, two threads", "encoder", 1.7, 1.95)
+
+    def dupn(self):
+        layers = {"lstm_32": (32, 50, True), "lstm_64": (64, 100, True), "lstm_256": (256, 100, True)}
+        for bench, sizes in {**layers, "lstm_plain_64": (64, 100, False)}.items():
+            kind = "Property Gated LSTM" if sizes[2] else "LSTM"
+            name = f"{kind} B {sizes[0]} T {sizes[1]} H 128, forward and backward"
+            self.versus_torch(name, bench, lstm(*sizes), 1.5, 2.5)
+        name = "Property Gated LSTM B 1 T 100 H 128, forward"
+        self.versus_torch(name, "lstm_1", lstm(1, 100, True, score=True), 5, 9)
+        self.threads("Property Gated LSTM B 256 T 100 H 128, two threads", "lstm_256", 1.7, 1.95)
 
     def rival(self, bench, forms):
         self.ours(bench, 1, 1)  # leaves the model and its rows
@@ -190,25 +196,45 @@ def mlp(batch, width):
     return lambda: gradients(F.cross_entropy(net(x), labels), leaves)
 
 
-def lstm(batch, steps, width, fused):
-    x = torch.randn(steps, batch, width)
-    if fused:
-        net = torch.nn.LSTM(width, width)
-        leaves = list(net.parameters())
-        return lambda: gradients(net(x)[1][0].mean(), leaves)
-    W = (torch.randn(2 * width, 4 * width) / width).requires_grad_()
-    b = torch.zeros(4 * width, requires_grad=True)
+def lstm(batch, steps, gated, score=False, H=128, widths=(124, 48)):
+    """A layer and its gradient, also that of its input. Properties see the gates alone: `nn.LSTM` gets zeros where they
+    would enter the content, or the recurrence is written out behind one product for all steps."""
+    x = torch.randn(steps, batch, sum(widths)).requires_grad_(not score)
+    draw = lambda *shape: (torch.randn(shape) / 12).requires_grad_(not score)
+    W, Wc, U, b = draw(3 * H, sum(widths)), draw(H, widths[0] if gated else sum(widths)), draw(4 * H, H), draw(4 * H)
+    leaves, zero = [x, W, Wc, U, b], torch.zeros(1, batch, H)
 
-    def step():
-        h = c = torch.zeros(batch, width)
-        inputs = x.flatten(0, 1) @ W[:width] + b  # of all steps at once
-        for input in inputs.reshape(steps, batch, 4 * width):
-            i, f, g, o = torch.addmm(input, h, W[width:]).chunk(4, 1)
-            c = torch.sigmoid(f) * c + torch.sigmoid(i) * torch.tanh(g)
-            h = torch.sigmoid(o) * torch.tanh(c)
-        gradients(h.mean(), [W, b])
+    def finish(h):
+        if not score:
+            gradients(h.mean(), leaves)
 
-    return step
+    def fused():  # its gates are i f g o
+        i_f, o = W.split([2 * H, H])
+        c = F.pad(Wc, (0, widths[1])) if gated else Wc
+        zeros = torch.zeros_like(b)
+        finish(torch._VF.lstm(x, (zero, zero), [torch.cat([i_f, c, o]), U, b, zeros], True, 1, 0.0, not score, False, False)[0])
+
+    def written_out():
+        content = F.linear(x[..., : Wc.shape[1]], Wc, b[3 * H :])
+        inputs, turned, out = torch.cat([F.linear(x, W, b[: 3 * H]), content], 2), U.T, []
+        h = c = zero[0]
+        for input in inputs:
+            z = torch.addmm(input, h, turned)
+            i, f, o = z[:, : 3 * H].sigmoid().chunk(3, 1)
+            c = f * c + i * z[:, 3 * H :].tanh()
+            h = o * c.tanh()
+            out.append(h)
+        finish(torch.stack(out))
+
+    def scoring(f):
+        def run():
+            with torch.inference_mode():
+                f()
+
+        return run
+
+    forms = {"nn.LSTM": fused, "steps of addmm": written_out}
+    return {name: scoring(f) if score else f for name, f in forms.items()}
 
 
 def attention(lengths, depth=64, heads=4):

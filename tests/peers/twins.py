@@ -108,10 +108,16 @@ def mlp(name, x, a):
 
 
 def lstm(name, x, a):
-    steps, W, b = x[0].reshape(len(x[0]), 7, 6), x[1], x[2]
-    zero = torch.zeros(1, len(x[0]), len(b) // 4, dtype=b.dtype)
-    weights = [W[:6].T.contiguous(), W[6:].T.contiguous(), b, torch.zeros_like(b)]
-    return torch._VF.lstm(steps, (zero, zero), weights, True, 1, 0.0, False, False, True)[1][0]
+    gates, content, U = x[:3]
+    inputs, H = torch.cat([gates, content], 1), content.shape[1]
+    y = [0 * row for row in content]
+    for s, (begin, end) in enumerate(zip(a["begins"].tolist(), a["ends"].tolist())):
+        h, c = x[3][s].chunk(2) if len(x) > 3 else 2 * (content.new_zeros(H),)
+        for row in range(begin, end):
+            i, f, o, g = (inputs[row] + h @ U).chunk(4)
+            c = f.sigmoid() * c + i.sigmoid() * g.tanh()
+            h = y[row] = o.sigmoid() * c.tanh()
+    return torch.stack(y) if y else content
 
 
 def attention(name, x, a):
@@ -473,7 +479,7 @@ def mean(x, filled):
 
 def models(folder, worst):
     rate, epsilon, shards = 0.006, 1e-2, 4
-    for at in sorted(path.parent for path in folder.glob("*/model.safetensors")):
+    for at in sorted(path.parent for path in folder.glob("*/model.safetensors")):  # before those of users
         model, results = Model(at), read_tensors(at / "results.safetensors")
         dense = [w for path, w in model.p.items() if not model.is_table(path)]
         adam = torch.optim.Adam(dense, rate, eps=epsilon)
@@ -498,12 +504,118 @@ def models(folder, worst):
             worst.compare(f"{at.name}: parameters after 5 steps", path, results["after/" + path], w)
 
 
+# ---- users (nn/dupn.h)
+
+
+class Users:
+    """A user model and its rows, in the plain way: every example reads the history again."""
+
+    def __init__(self, folder):
+        arrays, metadata = read_tensors(folder / "model.safetensors"), read_metadata(folder / "model.safetensors")
+        self.config, self.rows = json.loads(metadata["config"]), read_tensors(folder / "train.rows")
+        self.p = {name[len("parameters/dupn/") :]: a for name, a in arrays.items() if name.startswith("parameters/dupn/")}
+        for w in self.p.values():
+            w.requires_grad_()
+        self.scale = arrays.get("parameters/features/scale")
+        self.attributes = []
+        for k in range(len(self.config["events"]["attributes"])):
+            starts, values = (arrays[f"catalogue/attribute{k}/of_item/{part}"] for part in ("starts", "values"))
+            self.attributes.append([values[begin:end] for begin, end in zip(starts, starts[1:])])
+
+    def list(self, name, row):
+        starts = self.rows[name + "/starts"]
+        return self.rows[name + "/values"][starts[row] : starts[row + 1]]
+
+    def linear(self, at, x):
+        return x @ self.p[at + "/W"] + self.p[at + "/b"]
+
+    def items(self, ids):
+        parts = [self.p["item/id"][ids]]
+        for k, values in enumerate(self.attributes):
+            parts.append(torch.stack([self.p[f"item/attribute{k}"][values[id]].sum(0) for id in ids]))
+        return torch.cat(parts, 1)
+
+    def represent(self, row, visible, moment, candidate):
+        config, p = self.config["dupn"], self.p
+        e = self.items(self.list("item", row)[:visible])
+        names = [name for name in ("behaviour", "gap", "weekend", "daytime") if "property/" + name in p]
+        q = torch.cat([p["property/" + name][self.list(name, row)[:visible]] for name in names], 1)
+        if config["sequence"] == "lstm":
+            gates = self.linear("lstm/gates", torch.cat([e, q], 1) if config["gates"] else e)
+            inputs = torch.cat([gates, self.linear("lstm/content", e)], 1)
+            width = config["hidden"]
+            h, c = p["lstm/start"][0].split(width) if "lstm/start" in p else 2 * (torch.zeros(width),)
+            states = []
+            for input in inputs:
+                i, f, o, g = (input + h @ p["lstm/U"]).split(width)
+                c = f.sigmoid() * c + i.sigmoid() * g.tanh()
+                h = o.sigmoid() * c.tanh()
+                states.append(h)
+            h = torch.stack(states)
+        else:
+            h = e
+        rep = []
+        if config["pooling"] == "mean":
+            rep.append(h.mean(0))
+        if config["pooling"] == "attention":
+            z = self.linear("attention/0", torch.cat([h, q], 1) if config["attention"] else h)
+            if config["attention"]:
+                minutes = self.list("minutes", row)[:visible] - moment
+                ends = torch.tensor([5, 15, 30, 60, 240, 540, 1440, 2880, 10080, 43200])
+                z = z + p["attention/recency"][torch.bucketize(minutes, ends, right=True)]
+            if config["target"]:
+                z = z + self.items([max(0, candidate)]) @ p["attention/target"]
+            a = self.linear("attention/2", self.linear("attention/1", z.relu()).relu()).softmax(0)
+            rep.append((a * h).sum(0))
+        return torch.cat(rep + config["newest_state"] * [h[-1]] + config["newest_item"] * [e[-1]])
+
+    def losses(self):
+        tasks, p = self.config["tasks"], self.p
+        sums = {name: [] for name in tasks}
+        example = 0
+        for row in range(len(self.rows["user"])):
+            asked = zip(*(self.list("examples/" + name, row).tolist() for name in ("visible", "minutes", "item")))
+            for visible, moment, candidate in asked:
+                rep = self.represent(row, visible, moment, candidate)
+                for name, task in tasks.items():
+                    label, head = self.rows["label/" + name][example], "heads/" + name
+                    if label.isnan():
+                        continue
+                    if task["kind"] == "next":
+                        all = self.items(torch.arange(1, len(p["item/id"])))
+                        z = all @ self.linear(head, rep) + p[head + "/popularity"][1:, 0]
+                        sums[name].append(F.cross_entropy(z, label.long() - 1))
+                        continue
+                    x = self.rows["feature"].reshape(-1, len(self.scale))[example].to(rep.dtype)
+                    x = ((x - self.scale[:, 0]) * self.scale[:, 1]).clamp(-5, 5)
+                    z = p[head + "/b"] + x @ p[head + "/features"] + rep @ p[head + "/rep"]
+                    if head + "/candidate" in p:
+                        z = z + self.items([max(0, candidate)])[0] @ p[head + "/candidate"]
+                    for layer in range(1, self.config["dupn"]["head_layers"] + 1):
+                        z = self.linear(f"{head}/{layer}", z.relu())
+                    z = z + x @ p[head + "/wide"] if head + "/wide" in p else z
+                    sums[name].append(F.binary_cross_entropy_with_logits(z[0], label.to(z.dtype)))
+                example += 1
+        return {name: tasks[name]["weight"] * torch.stack(parts).mean() for name, parts in sums.items()}
+
+
+def users(folder, worst):
+    for at in sorted(path.parent for path in folder.glob("users */model.safetensors")):
+        model, results = Users(at), read_tensors(at / "results.safetensors")
+        losses = model.losses()
+        for name, loss in losses.items():
+            worst.compare("users: loss", f"{at.name}, {name}", results["loss/" + name], loss)
+        gradients = torch.autograd.grad(sum(losses.values()), list(model.p.values()), materialize_grads=True)
+        for path, gradient in zip(model.p, gradients):
+            worst.compare("users: gradients", f"{at.name}, {path}", results["gradient/dupn/" + path], gradient)
+
+
 def parity(programs, work, report):
     """`programs`: the float and the double build of peer. Reports a row for every group of tensors."""
     for program, precision, must in zip(programs, ("float", "double"), (1e-4, 1e-9)):
         torch.set_default_dtype(getattr(torch, precision))
         folder, worst = work / precision, Worst()
-        for verb, twin in (("layers", layers), ("optimizers", optimizers), ("models", models)):
+        for verb, twin in (("layers", layers), ("optimizers", optimizers), ("models", models), ("users", users)):
             subprocess.run([program, verb, folder], check=True)
             twin(folder, worst)
         for group, (error, where) in worst.of.items():

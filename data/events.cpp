@@ -1,0 +1,293 @@
+#include "data/events.h"
+
+#include <algorithm>
+#include <charconv>
+#include <ctime>
+#include <numeric>
+#include <set>
+
+namespace steelyard {
+
+namespace {
+
+constexpr const char *kItems = "catalogue/items", *kCounts = "catalogue/counts";
+
+std::string attribute_name(size_t k) { return "catalogue/attribute" + std::to_string(k); }
+
+// f(value) for the values of a cell, which stand by blanks.
+template <class F>
+void for_values(std::string_view cell, F f) {
+  for (size_t begin = 0; (begin = cell.find_first_not_of(' ', begin)) != cell.npos;) {
+    const size_t end = std::min(cell.find(' ', begin), cell.size());
+    f(cell.substr(begin, end - begin));
+    begin = end;
+  }
+}
+
+std::vector<std::string_view> values_of(std::string_view cell) {
+  std::vector<std::string_view> values;
+  for_values(cell, [&](std::string_view value) { values.push_back(value); });
+  return values;
+}
+
+}  // namespace
+
+void EventsConfig::validate() const {
+  if (user.empty()) fail(Fault::usage, "events.user: empty; expected the name of a column");
+  if (item.empty()) fail(Fault::usage, "events.item: empty; expected the name of a column");
+  const bool named = !behaviour.empty() || !lists.empty();
+  if (named && lists.empty() && behaviours.empty())
+    fail(Fault::usage, "events.behaviours: empty; expected the values of the column \"", behaviour, "\"");
+  if (!lists.empty() && !behaviour.empty())
+    fail(Fault::usage, "events.behaviour: \"", behaviour, "\"; expected none beside events.lists");
+  if (lists.size() > 1 && lists.size() != behaviours.size())
+    fail(Fault::usage, "events.lists: ", lists.size(), " patterns; expected one for each of the ", behaviours.size(),
+         " behaviours");
+  if (lists.size() > 1 && time.empty())
+    fail(Fault::usage, "events.time: empty; expected a column by which several lists become one");
+  for (const std::string& pattern : lists)
+    if (std::count(pattern.begin(), pattern.end(), '*') != 1)
+      fail(Fault::usage, "events.lists: \"", pattern, "\"; expected one * where a column's name stands");
+  if (time_format == "age" && lists.empty())
+    fail(Fault::usage, "events.time_format: age; expected it for ready sequences (events.lists) only");
+  if (time_format != "seconds" && time_format != "age" && time_format.find('%') == time_format.npos)
+    fail(Fault::usage, "events.time_format: \"", time_format, "\"; expected seconds, age or a format as %Y-%m-%d");
+  if (year < 1970 || year > 9999) fail(Fault::usage, "events.year: ", year, "; expected 1970 … 9999");
+}
+
+bool EventsConfig::with_hours() const {
+  return time_format == "seconds" || time_format.find("%H") != time_format.npos;
+}
+
+bool parse_time(const EventsConfig& config, std::string_view text, int64_t& seconds) {
+  if (config.time_format == "seconds" || config.time_format == "age") {
+    const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), seconds);
+    constexpr int64_t kFar = int64_t{1} << 40;  // some 35,000 years
+    if (error != std::errc() || end != text.data() + text.size() || seconds < 0 || seconds > kFar) return false;
+    if (config.time_format == "age") seconds = -seconds;
+    return true;
+  }
+  std::tm date{};
+  date.tm_year = config.year - 1900;
+  date.tm_mday = 1;
+  const std::string copy(text);
+  const char* end = strptime(copy.c_str(), config.time_format.c_str(), &date);
+  if (!end || end != copy.c_str() + copy.size()) return false;
+  const std::tm asked = date;
+  seconds = timegm(&date);
+  return asked.tm_mday == date.tm_mday && asked.tm_mon == date.tm_mon;  // no 30th of February
+}
+
+void ItemCounts::add(std::span<const Event> of_one_user) {
+  std::set<std::pair<int32_t, size_t>> done;
+  for (const Event& event : of_one_user)
+    for (const size_t column : {size_t{0}, static_cast<size_t>(event.behaviour) + 1}) {
+      if (!done.emplace(event.item, column).second) continue;
+      const size_t at = static_cast<size_t>(event.item) * width + column;
+      if (at >= users.size()) users.resize((static_cast<size_t>(event.item) + 1) * width);
+      ++users[at];
+    }
+}
+
+Catalogue::Catalogue(size_t count) : values(count), attributes(count) {
+  for (RowColumns::Lists& lists : attributes) lists.end();  // of the item that is not known
+}
+
+int32_t Catalogue::add(std::string_view item, std::span<const std::string_view> texts) {
+  const int32_t before = items.size(), id = items.add(item);
+  if (id < before) return id;
+  for (size_t k = 0; k < attributes.size(); ++k) {
+    if (k < texts.size())
+      for_values(texts[k], [&](std::string_view value) { attributes[k].add(values[k].add(value)); });
+    attributes[k].end();
+  }
+  return id;
+}
+
+std::vector<NamedArray> Catalogue::arrays() const {
+  std::vector<NamedArray> arrays = items.arrays(kItems);
+  for (size_t k = 0; k < attributes.size(); ++k) {
+    for (NamedArray& array : values[k].arrays(attribute_name(k))) arrays.push_back(std::move(array));
+    arrays.push_back(NamedArray::of<int64_t>(attribute_name(k) + "/of_item/starts", attributes[k].starts));
+    arrays.push_back(NamedArray::of<int32_t>(attribute_name(k) + "/of_item/values", attributes[k].values));
+  }
+  if (counts.width > 0) {
+    const auto width = static_cast<int64_t>(counts.width), rows = std::ssize(counts.users) / width;
+    arrays.push_back({kCounts, ElementType::i32, {rows, width}, counts.users.data()});
+  }
+  return arrays;
+}
+
+Catalogue Catalogue::load(const TensorFile& file, size_t count) {
+  Catalogue catalogue;
+  catalogue.items = Categories::load(file, kItems);
+  for (size_t k = 0; k < count; ++k) {
+    catalogue.values.push_back(Categories::load(file, attribute_name(k)));
+    const std::string name = attribute_name(k) + "/of_item";
+    const auto starts = file.at(name + "/starts").values<int64_t>();
+    const auto values = file.at(name + "/values").values<int32_t>();
+    bool holds = starts.size() == static_cast<size_t>(catalogue.items.size()) + 1 && starts.front() == 0 &&
+                 starts.back() == std::ssize(values) && std::ranges::is_sorted(starts);
+    for (int32_t value : values) holds = holds && value >= 0 && value < catalogue.values[k].size();
+    if (!holds) fail(Fault::input, name, ": expected lists of known values for ", catalogue.items.size(), " items");
+    catalogue.attributes.push_back({{starts.begin(), starts.end()}, {values.begin(), values.end()}});
+  }
+  if (const NamedArray* counts = file.find(kCounts)) {
+    const auto users = counts->values<int32_t>();
+    if (counts->shape.size() != 2 || counts->shape[1] < 1 || std::ranges::any_of(users, [](int32_t n) { return n < 0; }))
+      fail(Fault::input, kCounts, ": expected a row of counts for each item");
+    catalogue.counts = {static_cast<size_t>(counts->shape[1]), {users.begin(), users.end()}};
+  }
+  return catalogue;
+}
+
+void read_items(const std::string& table, const EventsConfig& config, const std::string& bad_rows, Catalogue& catalogue) {
+  TableRequest request{.required = {config.key.empty() ? config.item : config.key}, .bad_rows = bad_rows, .lists = true};
+  request.required.insert(request.required.end(), config.attributes.begin(), config.attributes.end());
+  TableReader reader(table, request);
+  std::vector<std::string_view> texts(config.attributes.size());
+  for (Row row; reader.next(row);) try {
+      for (size_t k = 0; k < texts.size(); ++k) texts[k] = row[1 + k];
+      if (!row.has(0)) row.refuse(0, "no item", "the name of one");
+      const int32_t before = catalogue.items.size();
+      if (catalogue.add(row[0], texts) < before) row.refuse(0, "an item that was there before", "every item once");
+    } catch (const Error& error) {
+      reader.reject(error);
+    }
+}
+
+namespace {
+
+class HistoryReader {
+ public:
+  HistoryReader(const EventsConfig& config, Catalogue& catalogue) : config_(config), catalogue_(catalogue) {
+    for (const std::string& behaviour : config.behaviours) behaviours_.add(behaviour);
+  }
+
+  int64_t time(const Row& row, size_t column, std::string_view text) const {
+    int64_t seconds = 0;
+    if (!parse_time(config_, text, seconds))
+      row.refuse(column, "\"" + std::string(text.substr(0, 80)) + "\" is no time",
+                 "events.time_format = \"" + config_.time_format + "\"");
+    return seconds;
+  }
+
+  Histories read_log(TableReader& reader) {
+    Histories out;
+    std::vector<int32_t> owner;
+    std::vector<Event> events;
+    std::vector<std::string_view> texts(config_.attributes.size());
+    for (Row row; reader.next(row);) try {
+        if (!row.has(0)) row.refuse(0, "no user", "the name of one");
+        if (!row.has(1)) row.refuse(1, "no item", "the name of one");
+        Event event;
+        size_t column = 2;
+        if (!config_.behaviour.empty()) event.behaviour = behaviour(row, column++);
+        if (config_.timed()) event.time = time(row, column, row[column]), ++column;
+        for (std::string_view& text : texts) text = row[column++];
+        event.item = catalogue_.add(row[1], texts);
+        owner.push_back(out.users.add(row[0]) - 1);
+        events.push_back(event);
+      } catch (const Error& error) {
+        reader.reject(error);
+      }
+    std::vector<size_t> order(events.size());
+    std::iota(order.begin(), order.end(), size_t{0});
+    std::stable_sort(order.begin(), order.end(), [&](size_t a, size_t b) {
+      return std::pair(owner[a], events[a].time) < std::pair(owner[b], events[b].time);
+    });
+    for (size_t i = 0; i < order.size(); ++i) {
+      out.events.push_back(events[order[i]]);
+      if (i + 1 < order.size() && owner[order[i]] == owner[order[i + 1]]) continue;
+      out.user.push_back(owner[order[i]]);
+      out.starts.push_back(static_cast<int64_t>(i) + 1);
+    }
+    return out;
+  }
+
+  // Behind the user and the cells stand the items of each behaviour, perhaps with times, then their attributes.
+  Histories read_lists(TableReader& reader, size_t cells) {
+    Histories out;
+    out.cells.resize(cells);
+    const size_t behaviours = config_.lists.size(), count = config_.attributes.size(), width = 1 + config_.timed();
+    std::vector<std::string_view> texts(count);
+    for (Row row; reader.next(row);) try {
+        if (!row.has(0)) row.refuse(0, "no user", "the name of one");
+        std::vector<Event> events;
+        for (size_t b = 0; b < config_.lists.size(); ++b) {
+          const auto list = [&](size_t column, size_t size) {
+            const std::vector<std::string_view> values = values_of(row[column]);
+            if (values.size() != size)
+              row.refuse(column, std::to_string(values.size()) + " values", std::to_string(size) + ", as there are items");
+            return values;
+          };
+          const size_t begin = 1 + cells + b * width, behind = 1 + cells + behaviours * width + b * count;
+          const std::vector<std::string_view> items = values_of(row[begin]);
+          const std::vector<std::string_view> times =
+              config_.timed() ? list(begin + 1, items.size()) : std::vector<std::string_view>();
+          std::vector<std::vector<std::string_view>> attributes(count);
+          for (size_t k = 0; k < count; ++k)
+            if (row.has(behind + k)) attributes[k] = list(behind + k, items.size());
+          for (size_t i = 0; i < items.size(); ++i) {
+            for (size_t k = 0; k < count; ++k) texts[k] = attributes[k].empty() ? "" : attributes[k][i];
+            events.push_back({catalogue_.add(items[i], texts), static_cast<int32_t>(b),
+                              config_.timed() ? time(row, begin + 1, times[i]) : 0});
+          }
+        }
+        std::stable_sort(events.begin(), events.end(), [](const Event& a, const Event& b) { return a.time < b.time; });
+        out.events.insert(out.events.end(), events.begin(), events.end());
+        out.starts.push_back(std::ssize(out.events));
+        out.user.push_back(out.users.add(row[0]) - 1);
+        for (size_t c = 0; c < cells; ++c) out.cells[c].emplace_back(row[1 + c]);
+      } catch (const Error& error) {
+        reader.reject(error);
+      }
+    return out;
+  }
+
+ private:
+  int32_t behaviour(const Row& row, size_t column) const {
+    const int32_t id = behaviours_.find(row[column]);
+    if (id == 0) {
+      std::string expected = "one of";
+      for (const std::string& known : config_.behaviours) expected += (known == config_.behaviours[0] ? " " : ", ") + known;
+      row.refuse(column, "\"" + std::string(row[column].substr(0, 80)) + "\" is no behaviour", expected);
+    }
+    return id - 1;
+  }
+
+  const EventsConfig& config_;
+  Catalogue& catalogue_;
+  Categories behaviours_;
+};
+
+}  // namespace
+
+Histories read_histories(const std::string& table, const EventsConfig& config, Catalogue& catalogue,
+                         const std::string& bad_rows, const std::vector<std::string>& columns,
+                         const std::atomic<bool>* stop) {
+  TableRequest request{.required = {config.user}, .bad_rows = bad_rows, .stop = stop, .lists = !config.lists.empty()};
+  HistoryReader reader(config, catalogue);
+  if (config.lists.empty()) {
+    check(columns.empty(), "read_histories: further columns of a log");
+    request.required.push_back(config.item);
+    for (const std::string& column : {config.behaviour, config.time})
+      if (!column.empty()) request.required.push_back(column);
+    request.optional = config.attributes;
+    TableReader rows(table, request);
+    return reader.read_log(rows);
+  }
+  request.required.insert(request.required.end(), columns.begin(), columns.end());
+  const auto column = [](std::string pattern, const std::string& name) {
+    return pattern.replace(pattern.find('*'), 1, name);
+  };
+  for (const std::string& pattern : config.lists) {
+    request.required.push_back(column(pattern, config.item));
+    if (config.timed()) request.required.push_back(column(pattern, config.time));
+    for (const std::string& attribute : config.attributes) request.optional.push_back(column(pattern, attribute));
+  }
+  TableReader rows(table, request);
+  return reader.read_lists(rows, columns.size());
+}
+
+}  // namespace steelyard

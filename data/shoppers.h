@@ -1,0 +1,76 @@
+// Shoppers of the market: what they like is known, what they do follows from it, so that models of users can be tried
+// without data, and asked how much of the truth they have found. Nothing measured here says anything about real shoppers.
+//
+// A shopper visits the shop on some days, in the evening and at weekends rather than otherwise. A visit serves a need: a
+// category, mostly a favourite one, until something of it is bought or the need forgotten; what was bought is not needed
+// again for weeks. Products of the category are clicked in proportion to
+//
+//   popularity · 2^utility,   utility = 3 [the favourite brand] + 2, 1 or 0 [price level hit, next to it, further]
+//                                       + 2 [the preferred attribute] + a private liking of 0 … 2
+//
+// that is by a softmax of the utility, or what was seen before is looked at again, carted and bookmarked products first. The
+// useful ones are bookmarked or carted, and bought with a probability that grows with utility and, more, with what happened to
+// them before. Some clicks are careless and mean nothing. Some shoppers' taste becomes another in the middle of the weeks.
+//
+// All numbers are whole or products and quotients of such, so the same shoppers come out on every machine.
+#pragma once
+
+#include "data/market.h"
+
+namespace steelyard {
+
+struct ShoppersConfig {
+  int64_t seed = 1;
+  int shoppers = 800;
+  int weeks = 10;
+  double visits = 0.3;
+  double careless = 0.05;
+  double drifting = 0.3;
+
+  template <class F>
+  void fields(F&& f) {
+    f("seed", seed, "the shoppers are a function of it, of the market and of the options here");
+    f("shoppers", shoppers, "how many they are");
+    f("weeks", weeks, "how long they are watched");
+    f("visits", visits, "mean probability of a visit on a working day; half as much again at weekends");
+    f("careless", careless, "share of clicks on a product at random");
+    f("drifting", drifting, "share of shoppers whose taste becomes another in the middle");
+  }
+};
+
+// What a shopper likes.
+struct Taste {
+  int64_t since = 0;            // as times of events
+  int brand = 0;                // in Market::brands
+  std::vector<int> categories;  // in Market::categories, ascending: up to three that have the brand
+  int price_level = 0;          // quartile of the prices in a category: 0 cheap … 3 dear
+  int attribute = -1;           // in Market::attributes; −1: none
+  double decisiveness = 0;      // from 0 (looks around) to 1 (buys); a character, which does not drift
+};
+
+struct ShopperEvent {
+  int32_t shopper = 0, product = 0, behaviour = 0;  // in Shoppers::early, Market::products, Shoppers::kBehaviours
+  int64_t time = 0;                                 // seconds since 1970
+};
+
+struct Shoppers {
+  enum Behaviour : int32_t { click, bookmark, cart, buy };
+  static constexpr const char* kBehaviours[] = {"click", "bookmark", "cart", "buy"};
+  static constexpr int64_t kStart = 1704067200;  // of the first week: Monday, 2024-01-01
+
+  std::vector<Taste> early, late;    // of each shopper; the late one is the early one unless it drifts
+  std::vector<ShopperEvent> events;  // in the order of time; a shopper's times differ
+};
+
+// Of a market in English. Error(usage) if an option is out of range.
+Shoppers make_shoppers(const Market& market, const ShoppersConfig& config);
+// The price level of each product.
+std::vector<int> price_levels(const Market& market);
+
+// Makes the shoppers and writes them into the folder of write_market, as TSV files with headers:
+//   events.tsv     user, item, behaviour, time; the item is the catalogue's id
+//   shoppers.tsv   user, since, brand, price_level, categories (parted by |), attribute, decisiveness: the late taste, for
+//                  those who ask what a model has found. No model may read it.
+Shoppers write_shoppers(const std::filesystem::path& folder, const Market& market, const ShoppersConfig& config);
+
+}  // namespace steelyard

@@ -1,0 +1,112 @@
+// The Deep User Perception Network (Ni et al. 2018): a history of behaviours becomes one representation that several tasks
+// share. In the paper's letters: e_t is the item of behaviour t, its fields' embeddings side by side; p_t its property; u the
+// user's profile; q what is asked for.
+//
+//   h_t    Property Gated LSTM: the three gates see e_t and p_t, what they let through comes from e_t alone
+//   a_t    softmax over the visible behaviours of a network of h_t, p_t, how long ago t was, and q
+//   rep    Σ_t a_t h_t, beside it perhaps the newest h_t and e_t
+//   heads  a network of rep, a candidate's e and numbers about the two; or the next item of all, rep against every e
+//
+// Recency is apart from p_t: the gates see the time since the behaviour before, which stays true when more follow, so that one
+// step more is all that a new behaviour costs. The paper's gates see the time until the request.
+#pragma once
+
+#include <deque>
+#include <optional>
+
+#include "autograd/objective.h"
+#include "nn/histories.h"
+#include "nn/linear.h"
+
+namespace steelyard {
+
+struct DupnConfig {
+  int item_width = 32, attribute_width = 16, property_width = 12;
+  std::string sequence = "lstm", pooling = "attention";
+  int hidden = 128;
+  bool gates = true, attention = true, target = false, learned_start = false, newest_state = false, newest_item = false;
+  bool candidate = true, frozen = false;
+  int head_width = 128, head_layers = 2;
+  double dropout = 0.2, item_dropout = 0, item_penalty = 1e-6;
+
+  template <class F>
+  void fields(F&& f) {
+    f("item_width", item_width, "columns of an item's own embedding");
+    f("attribute_width", attribute_width, "columns of each of its attributes' embeddings, which are summed");
+    f("property_width", property_width, "columns of each property's embedding");
+    f("sequence", sequence, "lstm; or none: a behaviour is its item alone");
+    f("hidden", hidden, "units of the LSTM");
+    f("gates", gates, "the gates see the property");
+    f("attention", attention, "attention sees the property, and how long ago");
+    f("target", target, "attention sees the candidate (as in DIN); for tasks of pairs");
+    f("pooling", pooling, "attention, mean, or none: only what is newest, or nothing");
+    f("learned_start", learned_start, "the state before the first behaviour is learned; else 0");
+    f("newest_state", newest_state, "the newest state is part of the representation");
+    f("newest_item", newest_item, "and so is the newest item");
+    f("candidate", candidate, "heads see the candidate's item; else only numbers about it");
+    f("frozen", frozen, "only the heads learn: of a model that goes on from another");
+    f("head_width", head_width, "of the layers of a head");
+    f("head_layers", head_layers, "before the last; 0: a head is linear");
+    f("dropout", dropout, "of the representation and of every layer of attention and heads");
+    f("item_dropout", item_dropout, "of the items' embeddings in histories");
+    f("item_penalty", item_penalty, "L2 on the embeddings of a step's items");
+  }
+  void validate() const;
+};
+
+// What the data have.
+struct DupnSizes {
+  int32_t items = 1;                  // 0 among them, as in all of these
+  std::vector<int32_t> values;        // of each attribute
+  std::array<int, kProperties> properties{};  // values of each; 0: absent
+  int64_t features = 0;               // numbers of an example
+};
+
+class Dupn {
+ public:
+  Dupn(Parameters::Scope at, const DupnConfig& config, const DupnSizes& sizes, const Tasks& tasks);
+
+  // e of items, those that the model has not learned by their attributes alone      [n,D]
+  Var items(Tape& tape, Ids ids, const Catalogue& catalogue) const;
+  // h of every behaviour      [n,H]. `first` and `last` are those of autograd/ops.h: lstm.
+  Var states(Var e, const HistoryBatch& batch, Var first = {}, Tensor last = {}) const;
+  // rep of every view      [v,R]; the attention that it gave, if asked for      [k]
+  Var represent(Var e, Var h, const HistoryBatch& batch, Var candidates, Var* weights = nullptr) const;
+  // The logit of each example of a task of pairs      [m,1]
+  Var pair_logits(Tape& tape, size_t task, Var rep, Var candidates, const HistoryBatch& batch) const;
+  // Of every item that the model has learned, from 1 on, to be the next      [v,items−1]
+  Var next_logits(Var rep, const Catalogue& catalogue) const;
+  // e of the examples' candidates      [m,D]; none, if nothing looks at them
+  Var candidates_of(Tape& tape, const HistoryBatch& batch, const Catalogue& catalogue) const;
+
+  // The mean loss of each task over the examples that it is asked of.
+  Objective objective(Tape& tape, const HistoryBatch& batch, const Catalogue& catalogue) const;
+  bool by_example() const { return config_.target; }
+  int64_t depth() const { return depth_; }        // D, columns of e
+  int64_t state_width() const { return state_; }  // H; without an LSTM D
+
+ private:
+  struct Head {
+    Parameter *rep = nullptr, *candidate = nullptr, *features = nullptr, *b = nullptr;  // the first layer, in parts
+    Parameter* wide = nullptr;  // from the numbers straight to the logit (Cheng et al. 2016)
+    std::deque<Linear> rest;
+  };
+  Var drop(Var x) const { return dropout(x, static_cast<real>(config_.dropout)); }
+  Var property(Tape& tape, const HistoryBatch& batch) const;
+
+  DupnConfig config_;
+  DupnSizes sizes_;
+  Tasks tasks_;
+  int64_t depth_ = 0, property_depth_ = 0, state_ = 0, rep_ = 0;  // of e, p, h, rep
+  Parameter* item_ = nullptr;
+  std::vector<Parameter*> attributes_, properties_;
+  std::optional<Linear> gates_, content_;
+  Parameter *recurrent_ = nullptr, *start_ = nullptr;
+  std::optional<Linear> attend_, attend_more_, attend_last_;
+  Parameter *attend_target_ = nullptr, *attend_recency_ = nullptr;
+  std::vector<Head> heads_;               // of the tasks of pairs, in the order of their names
+  std::optional<Linear> next_;            // rep → e
+  Parameter* popularity_ = nullptr;       // of each item, a column
+};
+
+}  // namespace steelyard

@@ -1,0 +1,92 @@
+#include "nn/histories.h"
+
+#include <algorithm>
+
+namespace steelyard {
+
+namespace {
+
+size_t at(int64_t i) { return static_cast<size_t>(i); }
+
+// How long ago: in time, or where there is none by the events in between.
+int32_t recency(bool timed, int64_t minutes, int64_t events) {
+  if (timed) return ExampleMaker::gap(60 * std::max<int64_t>(0, minutes));
+  return static_cast<int32_t>(events < 8 ? events : events < 12 ? 8 : events < 20 ? 9 : 10);
+}
+
+}  // namespace
+
+HistoryRows::HistoryRows(const RowCache& cache, const Tasks& tasks)
+    : user(cache.ids("user")), item(cache.ragged("item")), minutes(cache.ragged("minutes")), older(cache.ragged("older")),
+      visible(cache.ragged("examples/visible")), moments(cache.ragged("examples/minutes")),
+      candidates(cache.ragged("examples/item")), features(cache.numbers("feature")) {
+  for (size_t p = 0; p < kProperties; ++p) properties[p] = cache.ragged(kPropertyNames[p]);
+  for (const auto& [name, task] : tasks) labels.push_back(cache.numbers("label/" + name));
+}
+
+HistoryRows::HistoryRows(const RowColumns& columns, const Tasks& tasks) {
+  const auto lists = [&](const char* name) {
+    const auto found = columns.lists.find(name);
+    return found == columns.lists.end() ? Ragged<int32_t>{} : found->second.ragged();
+  };
+  user = columns.ids.at("user");
+  item = lists("item"), minutes = lists("minutes"), older = lists("older");
+  visible = lists("examples/visible"), moments = lists("examples/minutes"), candidates = lists("examples/item");
+  for (size_t p = 0; p < kProperties; ++p) properties[p] = lists(kPropertyNames[p]);
+  if (const auto found = columns.numbers.find("feature"); found != columns.numbers.end()) features = found->second;
+  for (const auto& [name, task] : tasks) labels.push_back(columns.numbers.at("label/" + name));
+}
+
+HistoryBatch gather_histories(Tape& tape, const HistoryRows& rows, std::span<const int64_t> wanted, bool by_example) {
+  const auto u = std::ssize(wanted);
+  int64_t n = 0, m = 0, most_seen = 0;
+  for (const int64_t row : wanted) {
+    n += std::ssize(rows.item[row]), m += std::ssize(rows.visible[row]);
+    for (const int32_t visible : rows.visible[row]) most_seen += visible;
+  }
+  check_count("gather_histories", std::max(most_seen, n));
+  const bool timed = !rows.minutes.values.empty();
+  const size_t F = rows.visible.values.empty() ? 0 : rows.features.size() / rows.visible.values.size();
+  List items(tape, n), histories(tape, u + 1), views(tape, m + 1), view(tape, m), row_of(tape, m);
+  List candidates(tape, m), newest(tape, m), behind_newest(tape, m);
+  List seen(tape, most_seen), viewers(tape, most_seen), ago(tape, most_seen);
+  std::array<std::span<int32_t>, kProperties> properties;
+  for (size_t p = 0; p < kProperties; ++p)
+    properties[p] = tape.array<int32_t>(rows.properties[p].values.empty() ? 0 : n);
+  HistoryBatch batch;
+  batch.features = tape.array<real>(m * static_cast<int64_t>(F));
+  std::vector<std::span<real>> labels;
+  for (size_t k = 0; k < rows.labels.size(); ++k) labels.push_back(tape.array<real>(m));
+  for (const int64_t row : wanted) {
+    const int32_t first = items.size();
+    histories.add(first);
+    for (const int32_t item : rows.item[row]) items.add(item);
+    for (size_t p = 0; p < kProperties; ++p)
+      if (!properties[p].empty()) std::ranges::copy(rows.properties[p][row], properties[p].begin() + first);
+    const Ids visible = rows.visible[row], moments = rows.moments[row], asked = rows.candidates[row];
+    for (size_t e = 0; e < visible.size(); ++e) {
+      const bool same = !by_example && e > 0 && visible[e] == visible[e - 1] && moments[e] == moments[e - 1];
+      if (!same) {
+        views.add(seen.size());
+        newest.add(first + std::max(0, visible[e] - 1)), behind_newest.add(first + visible[e]);
+        for (int32_t i = 0; i < visible[e]; ++i) {
+          seen.add(first + i), viewers.add(views.size() - 1);
+          ago.add(recency(timed, timed ? rows.minutes[row][static_cast<size_t>(i)] - moments[e] : 0, visible[e] - 1 - i));
+        }
+      }
+      const auto from = at(rows.visible.starts[at(row)]) + e, to = at(view.size());
+      std::copy_n(rows.features.begin() + static_cast<std::ptrdiff_t>(from * F), F, batch.features.begin() + static_cast<std::ptrdiff_t>(to * F));
+      for (size_t k = 0; k < labels.size(); ++k) labels[k][to] = rows.labels[k][from];
+      view.add(views.size() - 1), row_of.add(histories.size() - 1), candidates.add(asked[e]);
+    }
+  }
+  histories.add(items.size()), views.add(seen.size());
+  batch.items = items, batch.candidates = candidates, batch.view = view, batch.row = row_of, batch.newest = {newest, behind_newest};
+  batch.seen = seen, batch.viewers = viewers, batch.recency = ago;
+  for (size_t p = 0; p < kProperties; ++p) batch.properties[p] = properties[p];
+  batch.histories = Segments::between(histories), batch.views = Segments::between(views);
+  batch.labels.assign(labels.begin(), labels.end());
+  return batch;
+}
+
+}  // namespace steelyard

@@ -1,0 +1,429 @@
+// The user model (nn/dupn.h, nn/user_model.h): its numbers against plain loops, its gradient, and that serving, appending and
+// growing give the bits of training.
+#include <cmath>
+#include <cstring>
+#include <map>
+
+#include "core/backend.h"
+#include "core/random.h"
+#include "nn/user_model.h"
+#include "tests/some_users.h"
+#include "tests/support.h"
+
+using namespace steelyard;
+using namespace steelyard::test;
+
+namespace {
+
+using Vector = std::vector<double>;
+
+struct Case {
+  explicit Case(const UserConfig& config)
+      : config(config), histories(some_histories(small_catalogue())), model(config, small_catalogue(), 1),
+        columns(ExampleMaker(config.events, config.examples, config.tasks).make(histories, Part::train)),
+        rows(columns, config.tasks) {
+    model.pretrain(rows);
+    stir(model);
+    for (int64_t row = 0; row < rows.size(); ++row) all.push_back(row);
+  }
+  double loss() const {
+    Tape tape(cpu());
+    double sum = 0;
+    for (const TaskLoss& task : model.objective(tape, rows, all).tasks) sum += static_cast<double>(task.loss.value().data[0]);
+    return sum;
+  }
+
+  UserConfig config;
+  Histories histories;
+  UserModel model;
+  RowColumns columns;
+  HistoryRows rows;
+  std::vector<int64_t> all;
+};
+
+// ---- the model in plain loops
+
+struct Plain {
+  explicit Plain(const Case& c) : c(c) {}
+
+  double at(const std::string& path, int64_t row, int64_t col) const {
+    const Parameter& p = *c.model.parameters().find("dupn/" + path);
+    return static_cast<double>(p.value().data[row * p.shape.cols() + col]);
+  }
+  int64_t cols(const std::string& path) const { return c.model.parameters().find("dupn/" + path)->shape.cols(); }
+  bool has(const std::string& path) const { return c.model.parameters().find("dupn/" + path) != nullptr; }
+  Vector row(const std::string& path, int64_t number) const {
+    Vector out;
+    for (int64_t j = 0; j < cols(path); ++j) out.push_back(at(path, number, j));
+    return out;
+  }
+  static void join(Vector& to, const Vector& x) { to.insert(to.end(), x.begin(), x.end()); }
+  static void add(Vector& to, const Vector& x, double scale = 1) {
+    to.resize(std::max(to.size(), x.size()));
+    for (size_t j = 0; j < x.size(); ++j) to[j] += scale * x[j];
+  }
+  Vector times(const Vector& x, const std::string& W) const {
+    Vector y(static_cast<size_t>(cols(W)));
+    for (size_t i = 0; i < x.size(); ++i) add(y, row(W, static_cast<int64_t>(i)), x[i]);
+    return y;
+  }
+  Vector affine(const Vector& x, const std::string& layer) const {
+    Vector y = times(x, layer + "/W");
+    for (size_t j = 0; j < y.size(); ++j) y[j] += at(layer + "/b", 0, static_cast<int64_t>(j));
+    return y;
+  }
+  static Vector relu(Vector x) {
+    for (double& v : x) v = std::max(v, 0.0);
+    return x;
+  }
+
+  Vector item(int32_t id) const {
+    Vector e = row("item/id", id);
+    for (size_t k = 0; k < 2; ++k) {
+      Vector sum(static_cast<size_t>(c.config.dupn.attribute_width));
+      for (const int32_t value : c.model.catalogue().attributes[k].ragged()[id]) add(sum, row(text("item/attribute", k), value));
+      join(e, sum);
+    }
+    return e;
+  }
+
+  // The logits of one example of a row: of the tasks of pairs, then of all items.
+  std::vector<Vector> logits(int64_t of_row, size_t example) const {
+    const DupnConfig& d = c.config.dupn;
+    const HistoryRows& rows = c.rows;
+    const auto n = static_cast<size_t>(rows.visible[of_row][example]);
+    const int32_t candidate = rows.candidates[of_row][example];
+    std::vector<Vector> e, p, h;
+    Vector state(static_cast<size_t>(d.hidden)), cell = state;
+    if (has("lstm/start"))
+      for (int64_t j = 0; j < d.hidden; ++j)
+        state[static_cast<size_t>(j)] = at("lstm/start", 0, j), cell[static_cast<size_t>(j)] = at("lstm/start", 0, d.hidden + j);
+    for (size_t t = 0; t < n; ++t) {
+      e.push_back(item(rows.item[of_row][t]));
+      p.emplace_back();
+      for (size_t k = 0; k < kProperties; ++k) join(p.back(), row(text("property/", kPropertyNames[k]), rows.properties[k][of_row][t]));
+      if (d.sequence == "none") {
+        h.push_back(e.back());
+        continue;
+      }
+      Vector x = e.back();
+      if (d.gates) join(x, p.back());
+      const Vector gates = affine(x, "lstm/gates"), content = affine(e.back(), "lstm/content"), z = times(state, "lstm/U");
+      const auto H = static_cast<size_t>(d.hidden);
+      const auto sigmoid = [](double v) { return 1 / (1 + std::exp(-v)); };
+      for (size_t j = 0; j < H; ++j) {
+        cell[j] = sigmoid(gates[H + j] + z[H + j]) * cell[j] + sigmoid(gates[j] + z[j]) * std::tanh(content[j] + z[3 * H + j]);
+        state[j] = sigmoid(gates[2 * H + j] + z[2 * H + j]) * std::tanh(cell[j]);
+      }
+      h.push_back(state);
+    }
+    Vector rep;
+    if (d.pooling != "none") {
+      Vector weights;
+      for (size_t t = 0; t < n; ++t) {
+        if (d.pooling == "mean") {
+          weights.push_back(1);
+          continue;
+        }
+        Vector x = h[t];
+        if (d.attention) join(x, p[t]);
+        Vector z = affine(x, "attention/0");
+        const int64_t minutes = rows.minutes[of_row][t] - rows.moments[of_row][example];
+        if (d.attention) add(z, row("attention/recency", ExampleMaker::gap(60 * minutes)));
+        if (d.target) add(z, times(item(std::max(0, candidate)), "attention/target"));
+        weights.push_back(std::exp(affine(relu(affine(relu(z), "attention/1")), "attention/2")[0]));
+      }
+      double sum = 0;
+      for (const double w : weights) sum += w;
+      for (size_t t = 0; t < n; ++t) add(rep, h[t], weights[t] / sum);
+    }
+    if (d.newest_state) join(rep, h.back());
+    if (d.newest_item) join(rep, e.back());
+
+    std::vector<Vector> out;
+    for (const auto& [name, task] : c.config.tasks) {
+      const std::string head = "heads/" + name;
+      if (task.kind == "next") {
+        const Vector z = affine(rep, head);
+        Vector all;
+        for (int32_t id = 1; id < c.model.catalogue().items.size(); ++id) {
+          double sum = at(head + "/popularity", id, 0);
+          for (size_t j = 0; j < z.size(); ++j) sum += z[j] * item(id)[j];
+          all.push_back(sum);
+        }
+        out.push_back(all);
+        continue;
+      }
+      Vector z = row(head + "/b", 0);
+      if (has(head + "/rep")) add(z, times(rep, head + "/rep"));
+      if (has(head + "/candidate")) add(z, times(item(std::max(0, candidate)), head + "/candidate"));
+      const Parameter& scale = *c.model.parameters().find("features/scale");
+      const auto F = static_cast<size_t>(scale.shape.rows());
+      const size_t first = (static_cast<size_t>(rows.visible.starts[static_cast<size_t>(of_row)]) + example) * F;
+      Vector x;
+      for (size_t f = 0; f < F; ++f)
+        x.push_back(std::clamp((static_cast<double>(rows.features[first + f]) - static_cast<double>(scale.value().data[2 * f])) *
+                                   static_cast<double>(scale.value().data[2 * f + 1]), -5.0, 5.0));
+      add(z, times(x, head + "/features"));
+      for (int layer = 1; layer <= d.head_layers; ++layer) z = affine(relu(z), text(head, "/", layer));
+      if (has(head + "/wide")) add(z, times(x, head + "/wide"));
+      out.push_back(z);
+    }
+    return out;
+  }
+
+  const Case& c;
+};
+
+bool same_bits(double a, double b) { return std::memcmp(&a, &b, sizeof a) == 0; }
+
+}  // namespace
+
+TEST_CASE("dupn: every variant against plain loops") {
+  const double tolerance = sizeof(real) == sizeof(double) ? 1e-9 : 2e-4;
+  for (const UserConfig& config : variants()) {
+    const Case c(config);
+    const Plain plain(c);
+    std::map<std::string, double> losses, asked;
+    const std::vector<Answers> answers = c.model.answer(c.rows, Workers(1));
+    std::vector<size_t> at(config.tasks.size());
+    size_t number = 0;
+    for (int64_t row = 0; row < c.rows.size(); ++row)
+      for (size_t example = 0; example < c.rows.visible[row].size(); ++example, ++number) {
+        const std::vector<Vector> logits = plain.logits(row, example);
+        size_t k = 0;
+        for (const auto& [name, task] : config.tasks) {
+          const double label = static_cast<double>(c.rows.labels[k][number]);
+          const Vector& z = logits[k];
+          const size_t task_number = k++;
+          if (std::isnan(label)) continue;
+          ++asked[name];
+          if (task.kind == "next") {
+            double sum = 0;
+            for (const double v : z) sum += std::exp(v);
+            losses[name] += std::log(sum) - z[static_cast<size_t>(label) - 1];
+            ++at[task_number];
+            continue;
+          }
+          losses[name] += std::log1p(std::exp(z[0])) - label * z[0];
+          const double answer = answers[task_number].answers[at[task_number]++];
+          CHECK(answer == doctest::Approx(1 / (1 + std::exp(-z[0]))).epsilon(tolerance));
+        }
+      }
+    Tape tape(cpu());
+    for (const TaskLoss& task : c.model.objective(tape, c.rows, c.all).tasks) {
+      CAPTURE(task.name);
+      CHECK(static_cast<double>(task.rows) == asked[task.name]);
+      CHECK(static_cast<double>(task.loss.value().data[0]) ==
+            doctest::Approx(config.tasks.at(task.name).weight * losses[task.name] / asked[task.name]).epsilon(tolerance));
+    }
+  }
+}
+
+TEST_CASE("dupn: the gradient is the slope of the loss in random directions" * doctest::skip(sizeof(real) < sizeof(double))) {
+  for (const UserConfig& config : variants()) {
+    Case c(config);
+    Tape tape(cpu());
+    Gradients gradients(c.model.parameters());
+    Objective objective = c.model.objective(tape, c.rows, c.all);
+    Var sum = objective.tasks[0].loss;
+    for (size_t k = 1; k < objective.tasks.size(); ++k) sum = sum + objective.tasks[k].loss;
+    tape.backward(sum, gradients);
+    for (const Parameter& p : c.model.parameters().all()) {
+      if (p.fixed) continue;
+      CAPTURE(p.path);
+      std::vector<double> gradient(static_cast<size_t>(p.shape.size()));
+      if (p.table) {
+        for (const RowGrad& rows : gradients.rows(p))
+          for (size_t i = 0; i < rows.rows.size(); ++i)
+            for (int64_t j = 0; j < p.shape.cols(); ++j)
+              gradient[static_cast<size_t>(rows.rows[i] * p.shape.cols() + j)] +=
+                  static_cast<double>(rows.values.data[static_cast<int64_t>(i) * p.shape.cols() + j]);
+      } else {
+        const Tensor dense = gradients.dense(p);
+        for (size_t i = 0; i < gradient.size(); ++i) gradient[i] = static_cast<double>(dense.data[i]);
+      }
+      const auto direction = [&](size_t i) { return static_cast<double>(random_normal(key_of(3, p.path), i)); };
+      constexpr double kStep = 1e-6;
+      double slope = 0, size = 0;
+      const auto move = [&](double by) {
+        for (size_t i = 0; i < gradient.size(); ++i) p.value().data[i] += static_cast<real>(by * direction(i));
+        return c.loss();
+      };
+      for (size_t i = 0; i < gradient.size(); ++i) slope += gradient[i] * direction(i), size += std::abs(gradient[i]);
+      CHECK(size > 0);
+      const double up = move(kStep), down = move(-2 * kStep);
+      move(kStep);
+      CHECK((up - down) / (2 * kStep) == doctest::Approx(slope).epsilon(1e-5));
+    }
+  }
+}
+
+TEST_CASE("dupn: a frozen representation gets no gradient, its heads do") {
+  UserConfig config = small_config();
+  config.dupn.frozen = true, config.dupn.item_penalty = 0.1;
+  const Case c(config);
+  Tape tape(cpu());
+  for (const TaskLoss& task : c.model.objective(tape, c.rows, c.all).tasks) {
+    CAPTURE(task.name);
+    Gradients gradients(c.model.parameters());
+    tape.backward(task.loss, gradients);
+    for (const Parameter& p : c.model.parameters().all()) {
+      CAPTURE(p.path);
+      const bool of_head = p.path.starts_with("dupn/heads/" + task.name + "/");
+      if (p.table) {
+        CHECK(gradients.rows(p).empty() == !of_head);
+        continue;
+      }
+      CHECK((cpu().sum_squares(gradients.dense(p)) > 0) == of_head);
+    }
+  }
+}
+
+TEST_CASE("dupn: a model file gives back the same bits") {
+  const Case c(small_config());
+  const TempDir folder;
+  c.model.save(folder / "m", {});
+  const UserModel read = UserModel::open(folder / "m");
+  const std::vector<Answers> a = c.model.answer(c.rows, Workers(1)), b = read.answer(c.rows, Workers(8));
+  for (size_t k = 0; k < a.size(); ++k) CHECK(a[k].answers == b[k].answers);
+  CHECK(read.catalogue().items.size() == c.model.catalogue().items.size());
+}
+
+TEST_CASE("dupn: a request gives the bits of a batch, a behaviour more those of reading all again") {
+  for (const UserConfig& config : variants()) {
+    Case c(config);
+    const ExampleMaker maker(config.events, config.examples, config.tasks);
+    c.model.catalogue().counts = maker.count(c.histories);
+    const RowColumns columns = maker.make(c.histories, Part::dev, c.model.catalogue().counts);
+    const HistoryRows rows(columns, config.tasks);
+    const std::vector<Answers> answers = c.model.answer(rows, Workers(1));
+    Tape tape(cpu(), Mode::score);
+    std::vector<size_t> at(config.tasks.size());
+    int64_t cut = 0;
+    REQUIRE(ExampleMaker::moment(config.events, config.examples.cuts.back(), cut));
+    for (int64_t row = 0; row < rows.size(); ++row) {
+      const std::span<const Event> history = c.histories[rows.user[static_cast<size_t>(row)]];
+      const std::span<const Event> before = history.first(static_cast<size_t>(
+          std::count_if(history.begin(), history.end(), [&](const Event& e) { return e.time < cut; })));
+      const Shopper shopper = c.model.read(before, tape);
+      Shopper grown = c.model.read(before.first(1), tape);
+      for (const Event& event : before.subspan(1)) c.model.append(grown, event, tape);
+      if (std::ssize(before) <= config.examples.longest) {
+        CHECK(grown.states == shopper.states);
+        CHECK(grown.items == shopper.items);
+        CHECK(grown.last == shopper.last);
+      }
+      CHECK(grown.read == shopper.read);
+      std::vector<int32_t> items;
+      for (const int32_t item : rows.candidates[row])
+        if (item >= 0) items.push_back(item);
+      std::vector<std::vector<double>> scores;
+      c.model.score(shopper, cut, items, tape, scores);
+      size_t k = 0, of_pairs = 0;
+      for (const auto& [name, task] : config.tasks) {
+        const size_t number = k++;
+        if (task.kind != "pair") continue;
+        for (size_t i = 0; i < items.size(); ++i)
+          CHECK(same_bits(scores[of_pairs][i], answers[number].answers[at[number]++]));
+        ++of_pairs;
+      }
+      if (config.dupn.pooling == "attention") {
+        const std::vector<real> weights = c.model.explain(shopper, cut, items.empty() ? -1 : items[0], tape);
+        REQUIRE(std::ssize(weights) == shopper.read);
+        double sum = 0;
+        for (const real w : weights) sum += static_cast<double>(w);
+        CHECK(sum == doctest::Approx(1));
+      }
+    }
+  }
+}
+
+TEST_CASE("dupn: growing changes no old score") {
+  const UserConfig config = small_config();
+  const Case c(config);
+  const Catalogue larger = small_catalogue(20);
+  const UserModel grown(config, larger, 5, &c.model);
+  CHECK(grown.parameters().find("dupn/item/id")->shape.rows() == 21);
+  const std::vector<Answers> a = c.model.answer(c.rows, Workers(1)), b = grown.answer(c.rows, Workers(1));
+  for (size_t k = 0; k < 2; ++k) CHECK(a[k].answers == b[k].answers);
+  // The next item: new ones enlarge the softmax, the logits of the old ones are what they were, and so is their order.
+  Tape tape(cpu(), Mode::score);
+  const Shopper shopper = c.model.read(c.histories[0], tape);
+  const int64_t now = c.histories[0].back().time + 1;
+  const std::vector<int32_t> before = c.model.recommend(shopper, now, 100, true, tape);
+  std::vector<int32_t> after;
+  for (const int32_t item : grown.recommend(grown.read(c.histories[0], tape), now, 100, true, tape))
+    if (item <= 12) after.push_back(item);
+  CHECK(before == after);
+  CHECK(c.model.represent(shopper, now, tape) == grown.represent(grown.read(c.histories[0], tape), now, tape));
+}
+
+TEST_CASE("dupn: users without events and items that nobody knows") {
+  for (const UserConfig& config : variants()) {
+    Case c(config);
+    Tape tape(cpu(), Mode::score);
+    const std::span<const std::string_view> none;
+    const std::string_view texts[] = {"b1", "t0 new"};
+    const int32_t stranger = c.model.catalogue().add("stranger", none), akin = c.model.catalogue().add("akin", texts);
+    std::vector<std::vector<double>> scores;
+    const std::vector<int32_t> asked = {1, stranger, akin, 0};
+    c.model.score(c.model.read({}, tape), 5 * kDay, asked, tape, scores);
+    for (const std::vector<double>& of_task : scores) {
+      for (const double score : of_task) CHECK(std::isfinite(score));
+      CHECK(same_bits(of_task[1], of_task[3]));
+      CHECK((of_task[1] == of_task[2]) == !config.dupn.candidate);
+    }
+    const std::vector<Event> history = {{stranger, 0, kDay}, {akin, 1, 2 * kDay}};
+    c.model.score(c.model.read(history, tape), 5 * kDay, asked, tape, scores);
+    for (const double score : scores[0]) CHECK(std::isfinite(score));
+  }
+  const Case c(small_config());
+  Tape tape(cpu(), Mode::score);
+  Shopper shopper = c.model.read({}, tape);
+  c.model.append(shopper, {1, 0, 2 * kDay}, tape);
+  CHECK(shopper.states == c.model.read(std::vector<Event>{{1, 0, 2 * kDay}}, tape).states);
+  check_fails(Fault::input, [&] { c.model.append(shopper, {1, 0, kDay}, tape); }, "expected them in the order of time");
+}
+
+TEST_CASE("dupn: a million events are their newest") {
+  const UserConfig config = small_config();
+  const Case c(config);
+  std::vector<Event> history;
+  for (int32_t i = 0; i < 1'000'000; ++i) history.push_back({1 + i % 12, i % 2, i * int64_t{60}});
+  Tape tape(cpu(), Mode::score);
+  const Shopper shopper = c.model.read(history, tape);
+  CHECK(shopper.read == config.examples.longest);
+  CHECK(c.model.recommend(shopper, history.back().time + 1, 3, true, tape).size() == 3);
+  CHECK(c.model.recommend(shopper, history.back().time + 1, 3, false, tape).empty());
+}
+
+TEST_CASE("dupn: metrics of answers") {
+  const Case c(small_config());
+  const std::vector<Answers> answers = {{{0.9, 0.1, 0.8, 0.2}, {1, 0, 1, 0}}, {{0.5, 0.5}, {1, 0}}, {{0, 9, 10, 3}, {1, 2, 3, 4}}};
+  std::map<std::string, double> metrics;
+  for (const auto& [name, value] : c.model.metrics(answers)) metrics[name] = value;
+  CHECK(metrics.at("buy.auc") == 1);
+  CHECK(metrics.at("click.auc") == 0.5);
+  CHECK(metrics.at("auc") == 0.75);
+  CHECK(metrics.at("next.hr10") == 0.75);
+  CHECK(metrics.at("next.ndcg10_all") == doctest::Approx((1 + 1 / std::log2(11) + 1 / std::log2(5)) / 4));
+}
+
+TEST_CASE("dupn: options that no model can have") {
+  const auto refused = [](auto change, const char* part) {
+    UserConfig config = small_config();
+    change(config);
+    check_fails(Fault::usage, [&] { UserModel(config, small_catalogue(), 1); }, part);
+  };
+  refused([](UserConfig& c) { c.model = "lstm"; }, "model: unknown model \"lstm\"");
+  refused([](UserConfig& c) { c.dupn.hidden = 0; }, "dupn.hidden: 0; expected 1 … 4096");
+  refused([](UserConfig& c) { c.dupn.sequence = "gru"; }, "dupn.sequence: gru; expected lstm or none");
+  refused([](UserConfig& c) { c.dupn.pooling = "max"; }, "dupn.pooling: max; expected attention, mean or none");
+  refused([](UserConfig& c) { c.dupn.head_layers = -1; }, "dupn.head_layers: -1");
+  refused([](UserConfig& c) { c.dupn.dropout = 1; }, "dupn.dropout: 1; expected 0 ≤ rate < 1");
+  refused([](UserConfig& c) { c.dupn.item_penalty = -1; }, "dupn.item_penalty: -1");
+  refused([](UserConfig& c) { c.dupn.target = true, c.dupn.pooling = "mean"; }, "dupn.target: true");
+  refused([](UserConfig& c) { c.dupn.pooling = "none", c.dupn.newest_state = c.dupn.newest_item = false; },
+          "dupn.pooling: none; expected a representation");
+}

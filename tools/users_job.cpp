@@ -1,0 +1,133 @@
+// Training of a UserModel: histories of events, and what is asked of them.
+#include <algorithm>
+#include <set>
+
+#include "core/file.h"
+#include "core/random.h"
+#include "nn/user_model.h"
+#include "tools/job.h"
+
+namespace steelyard {
+
+namespace {
+
+constexpr const char* kRowsFormat = "steelyard-histories-1";
+
+class UsersJob final : public Job {
+ public:
+  std::unique_ptr<Job> fresh() const override { return std::make_unique<UsersJob>(); }
+
+  Fields fields() override { return config_; }
+  TrainingConfig& training() override { return config_; }
+  PlaceConfig& place() override { return config_.run; }
+  void validate() const override {
+    config_.UserConfig::validate();
+    steelyard::validate(config_, config_.run);
+    require(config_.data.dev.empty(), "data.dev", config_.data.dev, "nothing: [examples] says what dev is");
+    std::set<std::string> known;
+    for (const auto& [name, task] : config_.tasks) {
+      const bool pair = task.kind == "pair";
+      const std::span<const char* const> keys = pair ? std::span(UserModel::kPairMetrics) : std::span<const char* const>(UserModel::kNextMetrics);
+      for (const char* key : keys) known.insert({key, name + "." + key});
+    }
+    if (known.contains(config_.trainer.criterion)) return;
+    std::string list;
+    for (const std::string& metric : known) list += (list.empty() ? "" : ", ") + metric;
+    fail(Fault::usage, "trainer.criterion: no metric \"", config_.trainer.criterion, "\"; expected one of ", list);
+  }
+
+  void prepare(const Workshop& shop) override {
+    const EventsConfig& events = config_.events;
+    const std::string log = data_path(config_.data.train);
+    std::string content = text(key_part(MappedFile(log).text()));
+    Catalogue catalogue(events.attributes.size());
+    std::optional<UserModel> older;
+    if (!shop.options.older.empty()) {
+      older.emplace(from_older(shop));
+      catalogue = older->catalogue();
+    }
+    if (!events.items.empty()) {
+      const std::string items = data_path(events.items);
+      content += text(" ", key_part(MappedFile(items).text()));
+      if (!older) read_items(items, events, config_.data.bad_rows, catalogue);
+    }
+    const Histories histories = read_histories(log, events, catalogue, config_.data.bad_rows, {}, shop.stop);
+    const ExampleMaker maker(events, config_.examples, config_.tasks);
+    if (!older) catalogue.counts = maker.count(histories);
+    model_.emplace(config_, std::move(catalogue), static_cast<uint64_t>(config_.trainer.seed), older ? &*older : nullptr);
+    UserConfig copy = config_;
+    const std::string key = text(kRowsFormat, " ", content, " ", config_.data.bad_rows, " ", to_json(copy));
+    const auto rows = [&](Part part, const char* name) {
+      return RowCache::open_or_build(shop.cache / name, text(key, " ", name), 
+                                     [&] { return maker.make(histories, part, model_->catalogue().counts); });
+    };
+    train_.emplace(rows(Part::train, "train.rows"), config_.tasks);
+    if (has_dev()) dev_.emplace(rows(Part::dev, "dev.rows"), config_.tasks);
+    if (older)
+      shop.say(text("goes on from ", shop.options.older.string(), ": ",
+                    model_->catalogue().items.size() - older->catalogue().items.size(), " new items",
+                    new_parameters(model_->parameters(), older->parameters())));
+  }
+  Parameters& parameters() override { return model_->parameters(); }
+  void pretrain(const Workers&) override { model_->pretrain(train_->rows); }
+  int64_t rows() const override { return train_->rows.size(); }
+  int64_t dev_rows() const override { return dev_ ? dev_->rows.size() : 0; }
+  std::string identity() const override { return train_->cache.key(); }
+  Objective objective(Tape& tape, std::span<const int64_t> rows, double) const override {
+    return model_->objective(tape, train_->rows, rows);
+  }
+  Findings evaluate(const Workers& workers) const override {
+    return {model_->metrics(model_->answer(dev_->rows, workers))};
+  }
+  void save(const std::filesystem::path& path, const Metadata& more) const override { model_->save(path, more); }
+
+  void report(const std::filesystem::path&, Report&, const std::atomic<bool>*) override {}
+  std::string vocabulary() const override {
+    std::string out = text("items       ", model_->catalogue().items.size() - 1, "\n");
+    for (size_t k = 0; k < config_.events.attributes.size(); ++k)
+      out += text("attribute   ", config_.events.attributes[k], ", ", model_->catalogue().values[k].size() - 1, " values\n");
+    return out;
+  }
+  std::string in_words(std::span<const int64_t> wanted) override {
+    std::string out;
+    const HistoryRows& rows = train_->rows;
+    for (const int64_t row : wanted) {
+      out += text("  ", rows.item[row].size(), " events, ", rows.visible[row].size(), " examples:");
+      for (const int32_t item : rows.item[row].last(std::min<size_t>(8, rows.item[row].size())))
+        out += text(" ", model_->catalogue().items[item]);
+      out += "\n";
+    }
+    return out;
+  }
+
+ private:
+  struct Rows {
+    Rows(RowCache of, const Tasks& tasks) : cache(std::move(of)), rows(cache, tasks) {}
+    RowCache cache;
+    HistoryRows rows;
+  };
+
+  bool has_dev() const { return config_.examples.cuts.empty() || config_.examples.dev_fold >= 0; }
+
+  UserModel from_older(const Workshop& shop) {
+    const auto& [path, update] = std::pair(shop.options.older, shop.options.update);
+    UserModel older = UserModel::open(Relevance::file_of(path));
+    UserConfig &ours = config_, theirs = older.config();
+    // What gives the parameters of a name their meaning.
+    for (const std::string& key : differences(theirs, ours))
+      if (update ? !key.starts_with("examples.") : key == "events.behaviours" || key == "events.attributes")
+        refuse_difference(key, path);
+    if (update) check_optimizer(older.metadata(), config_.optimizer, path);
+    return older;
+  }
+
+  UserRunConfig config_;
+  std::optional<UserModel> model_;
+  std::optional<Rows> train_, dev_;
+};
+
+}  // namespace
+
+std::unique_ptr<Job> users_job() { return std::make_unique<UsersJob>(); }
+
+}  // namespace steelyard
