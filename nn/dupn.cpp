@@ -69,7 +69,7 @@ Dupn::Dupn(Parameters::Scope at, const DupnConfig& config, const DupnSizes& size
       attend_recency_ = &(at / "attention").table("recency", {kRecencies, kAttend}, normal(static_cast<real>(kDeviation)));
     if (config.target) attend_target_ = &(at / "attention").add("target", {depth_, kAttend}, glorot(depth_, kAttend));
     attend_more_.emplace(at / "attention/1", kAttend, kAttendMore);
-    attend_last_.emplace(at / "attention/2", kAttendMore, 1);
+    attend_last_ = &(at / "attention").add("2", {kAttendMore, 1}, glorot(kAttendMore, 1));  // no bias: softmax would not see it
   }
   rep_ = (config.pooling != "none" ? state_ : 0) + (config.newest_state ? state_ : 0) + (config.newest_item ? depth_ : 0);
   for (const auto& [name, task] : tasks) {
@@ -146,7 +146,8 @@ Var Dupn::represent(Var e, Var h, const HistoryBatch& batch, Var candidates, Var
     Var z = gather((*attend_)(p.tape ? concat({h, p}) : h), batch.seen);
     if (attend_recency_) z = z + rows(tape, *attend_recency_, tape.index(batch.recency));
     if (attend_target_) z = z + gather(matmul(candidates, tape.leaf(*attend_target_)), batch.viewers);
-    const Var a = softmax((*attend_last_)(drop((*attend_more_)(drop(relu(z)), unary_id<Relu>))), batch.views);
+    const Var more = drop((*attend_more_)(drop(relu(z)), unary_id<Relu>));
+    const Var a = softmax(matmul(more, tape.leaf(*attend_last_)), batch.views);
     if (weights) *weights = a;
     parts.push_back(segment_sum(scale_rows(seen, reshape(a, {a.size()})), batch.views));
   } else if (config_.pooling == "mean") {

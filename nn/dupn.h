@@ -102,8 +102,8 @@ class Dupn {
   std::vector<Parameter*> attributes_, properties_;
   std::optional<Linear> gates_, content_;
   Parameter *recurrent_ = nullptr, *start_ = nullptr;
-  std::optional<Linear> attend_, attend_more_, attend_last_;
-  Parameter *attend_target_ = nullptr, *attend_recency_ = nullptr;
+  std::optional<Linear> attend_, attend_more_;
+  Parameter *attend_last_ = nullptr, *attend_target_ = nullptr, *attend_recency_ = nullptr;
   std::vector<Head> heads_;               // of the tasks of pairs, in the order of their names
   std::optional<Linear> next_;            // rep → e
   Parameter* popularity_ = nullptr;       // of each item, a column

@@ -101,7 +101,9 @@ struct Plain {
     for (size_t t = 0; t < n; ++t) {
       e.push_back(item(rows.item[of_row][t]));
       p.emplace_back();
-      for (size_t k = 0; k < kProperties; ++k) join(p.back(), row(text("property/", kPropertyNames[k]), rows.properties[k][of_row][t]));
+      for (size_t k = 0; k < kProperties; ++k)
+        if (const std::string table = text("property/", kPropertyNames[k]); has(table))
+          join(p.back(), row(table, rows.properties[k][of_row][t]));
       if (d.sequence == "none") {
         h.push_back(e.back());
         continue;
@@ -131,7 +133,7 @@ struct Plain {
         const int64_t minutes = rows.minutes[of_row][t] - rows.moments[of_row][example];
         if (d.attention) add(z, row("attention/recency", ExampleMaker::gap(60 * minutes)));
         if (d.target) add(z, times(item(std::max(0, candidate)), "attention/target"));
-        weights.push_back(std::exp(affine(relu(affine(relu(z), "attention/1")), "attention/2")[0]));
+        weights.push_back(std::exp(times(relu(affine(relu(z), "attention/1")), "attention/2")[0]));
       }
       double sum = 0;
       for (const double w : weights) sum += w;

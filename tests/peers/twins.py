@@ -539,7 +539,7 @@ class Users:
         config, p = self.config["dupn"], self.p
         e = self.items(self.list("item", row)[:visible])
         names = [name for name in ("behaviour", "gap", "weekend", "daytime") if "property/" + name in p]
-        q = torch.cat([p["property/" + name][self.list(name, row)[:visible]] for name in names], 1)
+        q = torch.cat([e[:, :0]] + [p["property/" + name][self.list(name, row)[:visible]] for name in names], 1)
         if config["sequence"] == "lstm":
             gates = self.linear("lstm/gates", torch.cat([e, q], 1) if config["gates"] else e)
             inputs = torch.cat([gates, self.linear("lstm/content", e)], 1)
@@ -565,7 +565,7 @@ class Users:
                 z = z + p["attention/recency"][torch.bucketize(minutes, ends, right=True)]
             if config["target"]:
                 z = z + self.items([max(0, candidate)]) @ p["attention/target"]
-            a = self.linear("attention/2", self.linear("attention/1", z.relu()).relu()).softmax(0)
+            a = (self.linear("attention/1", z.relu()).relu() @ p["attention/2"]).softmax(0)
             rep.append((a * h).sum(0))
         return torch.cat(rep + config["newest_state"] * [h[-1]] + config["newest_item"] * [e[-1]])
 
