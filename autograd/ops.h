@@ -75,10 +75,10 @@ Var softmax(Var x, Ids lengths);  // over the first lengths[r] columns of row r,
 // head h owns columns h·D/heads … of each: softmax(q · kᵀ / √(D/heads)) · v; heads divide D.     [n,3D] → [n,D]
 Var attention(Var qkv, const Segments& texts, int64_t heads);
 
-// Long short-term memory over sequences, which are segments of the rows; none overlap, rows of none are 0. With z = h₋₁ · U
-// the gates are i | f | o = σ(gates + z), c = f ⊙ c₋₁ + i ⊙ tanh(content + z), h = o ⊙ tanh(c), U's columns i | f | o | c.
-// `first` is h | c before each sequence, without it 0; `last`, if not empty, becomes h | c behind it, of which there is no
-// gradient.     [n,3H], [n,H], [H,4H], [sequences,2H] → [n,H]
+// Long short-term memory over sequences, which are segments of the rows; none overlap, rows of none are 0. With
+// z = h₋₁ · U the gates are i | f | o = σ(gates + z), c = f ⊙ c₋₁ + i ⊙ tanh(content + z), h = o ⊙ tanh(c); U's
+// columns are i | f | o | c. `first` is h | c before each sequence, without it 0; `last`, if not empty, becomes
+// h | c behind it and has no gradient.     [n,3H], [n,H], [H,4H], [sequences,2H] → [n,H]
 Var lstm(Var gates, Var content, Var U, const Segments& sequences, Var first = {}, Tensor last = {});
 
 // y = gain ⊙ (x − mean) / √(variance + ε) + bias over each row (Ba, Kiros & Hinton 2016)      [R,C], [C], [C]

@@ -34,7 +34,8 @@ Steps cut_into_steps(const Segments& sequences, int64_t count, Arena& host) {
   int32_t longest = 0;
   for (size_t s = 0; s < n; ++s) {
     const int32_t begin = sequences.begins[s], end = sequences.ends[s];
-    check(begin >= 0 && begin <= end && end <= count, "sequences: ", begin, " … ", end, " of ", count, " rows");
+    check(begin >= 0 && begin <= end && end <= count, "sequences: ", begin, " … ", end, " of ", count,
+          " rows");
     for (int32_t row = begin; row < end; ++row)
       check(!std::exchange(taken[static_cast<size_t>(row)], true), "sequences: row ", row, " is in two");
     longest = std::max(longest, end - begin);
@@ -51,12 +52,14 @@ Steps cut_into_steps(const Segments& sequences, int64_t count, Arena& host) {
     starts[t] = sum;
     sum += next[t];  // those longer than t
   }
-  const std::span<int32_t> order = host.array<int32_t>(static_cast<int64_t>(n)), rows = host.array<int32_t>(sum);
+  const std::span<int32_t> order = host.array<int32_t>(static_cast<int64_t>(n)),
+                           rows = host.array<int32_t>(sum);
   for (size_t s = 0; s < n; ++s) order[static_cast<size_t>(next[length(s)]++)] = static_cast<int32_t>(s);
   for (size_t t = 0; t + 1 < starts.size(); ++t)
     for (int32_t k = starts[t]; k < starts[t + 1]; ++k) {
       const int32_t sequence = order[static_cast<size_t>(k - starts[t])];
-      rows[static_cast<size_t>(k)] = sequences.begins[static_cast<size_t>(sequence)] + static_cast<int32_t>(t);
+      rows[static_cast<size_t>(k)] =
+          sequences.begins[static_cast<size_t>(sequence)] + static_cast<int32_t>(t);
     }
   return {order, starts, rows};
 }

@@ -143,7 +143,8 @@ void Fields::make(std::string_view key) {
     if (!is_name(name))
       fail(Fault::usage, family.prefix, shown(name), ": expected a name of letters, digits, - and _");
     const auto in_family = [&](const Section& section) {
-      return section.key.starts_with(family.prefix) && section.key.find('.', family.prefix.size()) == key.npos;
+      return section.key.starts_with(family.prefix) &&
+             section.key.find('.', family.prefix.size()) == key.npos;
     };
     if (std::count_if(sections_.begin(), sections_.end(), in_family) >= kMaxFamily)
       fail(Fault::usage, key, ": expected at most ", kMaxFamily, " sections of its kind");
@@ -175,7 +176,8 @@ void Fields::add_section(std::string key, std::string help) {
 
 void Fields::check_new(const std::string& key) const {
   const std::string_view name = last_name(key);
-  check(is_name(name) && key.find("..") == key.npos, "fields: an option is named ", shown(name), "; expected letters, digits, - and _");
+  check(is_name(name) && key.find("..") == key.npos, "fields: an option is named ", shown(name),
+        "; expected letters, digits, - and _");
   check(!find(key) && !is_section(key), "fields: option ", shown(key), " is declared twice");
 }
 

@@ -76,7 +76,8 @@ class Fields {
   const Field* find(std::string_view key) const;                       // nullptr if there is none
   const Field& at(std::string_view key) const;  // Error(usage) names the nearest known key
   bool is_section(std::string_view key) const;
-  // Makes the section of this key, FAMILY.NAME, if it is not there and there is such a family. Error(usage): a bad name.
+  // Makes the section of this key, FAMILY.NAME, if it is not there and there is such a family. Error(usage): a
+  // bad name.
   void make(std::string_view key);
 
   // A loop over a temporary's options would run after its end.

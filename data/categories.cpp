@@ -28,7 +28,8 @@ std::string_view Categories::operator[](int32_t id) const {
 
 std::vector<NamedArray> Categories::arrays(const std::string& prefix) const {
   const std::span bytes(reinterpret_cast<const uint8_t*>(bytes_.data()), bytes_.size());
-  return {NamedArray::of<uint8_t>(prefix + "/bytes", bytes), NamedArray::of<int64_t>(prefix + "/starts", starts_)};
+  return {NamedArray::of<uint8_t>(prefix + "/bytes", bytes),
+          NamedArray::of<int64_t>(prefix + "/starts", starts_)};
 }
 
 Categories Categories::load(const TensorFile& file, const std::string& prefix) {
@@ -36,7 +37,9 @@ Categories Categories::load(const TensorFile& file, const std::string& prefix) {
   const auto starts = file.at(prefix + "/starts").values<int64_t>();
   const std::string_view text(reinterpret_cast<const char*>(bytes.data()), bytes.size());
   const auto expect = [&](bool holds) {
-    if (!holds) fail(Fault::input, prefix, "/starts: expected the ascending ends of ", bytes.size(), " bytes of values");
+    if (!holds)
+      fail(Fault::input, prefix, "/starts: expected the ascending ends of ", bytes.size(),
+           " bytes of values");
   };
   expect(!starts.empty() && starts.front() == 0 && starts.back() == static_cast<int64_t>(bytes.size()));
   Categories categories;

@@ -38,11 +38,18 @@ void EventsConfig::validate() const {
   const bool named = !behaviour.empty() || !lists.empty();
   if (named && lists.empty() && behaviours.empty())
     fail(Fault::usage, "events.behaviours: empty; expected the values of the column \"", behaviour, "\"");
+  if (!named && !behaviours.empty())
+    fail(Fault::usage, "events.behaviours: ", behaviours.size(), "; expected none without events.behaviour or lists");
+  for (const auto& [key, names] : {std::pair{"events.behaviours", behaviours}, {"events.attributes", attributes}})
+    for (size_t i = 0; i < names.size(); ++i)
+      if (names[i].empty() || std::find(names.begin(), names.begin() + static_cast<std::ptrdiff_t>(i), names[i]) !=
+                                  names.begin() + static_cast<std::ptrdiff_t>(i))
+        fail(Fault::usage, key, ": \"", names[i], "\"; expected names, each once");
   if (!lists.empty() && !behaviour.empty())
     fail(Fault::usage, "events.behaviour: \"", behaviour, "\"; expected none beside events.lists");
   if (lists.size() > 1 && lists.size() != behaviours.size())
-    fail(Fault::usage, "events.lists: ", lists.size(), " patterns; expected one for each of the ", behaviours.size(),
-         " behaviours");
+    fail(Fault::usage, "events.lists: ", lists.size(), " patterns; expected one for each of the ",
+         behaviours.size(), " behaviours");
   if (lists.size() > 1 && time.empty())
     fail(Fault::usage, "events.time: empty; expected a column by which several lists become one");
   for (const std::string& pattern : lists)
@@ -51,19 +58,26 @@ void EventsConfig::validate() const {
   if (time_format == "age" && lists.empty())
     fail(Fault::usage, "events.time_format: age; expected it for ready sequences (events.lists) only");
   if (time_format != "seconds" && time_format != "age" && time_format.find('%') == time_format.npos)
-    fail(Fault::usage, "events.time_format: \"", time_format, "\"; expected seconds, age or a format as %Y-%m-%d");
+    fail(Fault::usage, "events.time_format: \"", time_format,
+         "\"; expected seconds, age or a format as %Y-%m-%d");
+  if (time_format.find("%z") != time_format.npos || time_format.find("%s") != time_format.npos)
+    fail(Fault::usage, "events.time_format: \"", time_format, "\"; expected times of one zone, without %z and %s");
   if (year < 1970 || year > 9999) fail(Fault::usage, "events.year: ", year, "; expected 1970 … 9999");
 }
 
 bool EventsConfig::with_hours() const {
-  return time_format == "seconds" || time_format.find("%H") != time_format.npos;
+  constexpr const char* kHours[] = {"%H", "%I", "%k", "%l", "%T", "%R", "%r", "%c", "%X"};
+  return time_format == "seconds" || std::ranges::any_of(kHours, [&](const char* hours) {
+           return time_format.find(hours) != time_format.npos;
+         });
 }
 
 bool parse_time(const EventsConfig& config, std::string_view text, int64_t& seconds) {
   if (config.time_format == "seconds" || config.time_format == "age") {
     const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), seconds);
     constexpr int64_t kFar = int64_t{1} << 40;  // some 35,000 years
-    if (error != std::errc() || end != text.data() + text.size() || seconds < 0 || seconds > kFar) return false;
+    if (error != std::errc() || end != text.data() + text.size() || seconds < 0 || seconds > kFar)
+      return false;
     if (config.time_format == "age") seconds = -seconds;
     return true;
   }
@@ -129,28 +143,36 @@ Catalogue Catalogue::load(const TensorFile& file, size_t count) {
     bool holds = starts.size() == static_cast<size_t>(catalogue.items.size()) + 1 && starts.front() == 0 &&
                  starts.back() == std::ssize(values) && std::ranges::is_sorted(starts);
     for (int32_t value : values) holds = holds && value >= 0 && value < catalogue.values[k].size();
-    if (!holds) fail(Fault::input, name, ": expected lists of known values for ", catalogue.items.size(), " items");
+    if (!holds)
+      fail(Fault::input, name, ": expected lists of known values for ", catalogue.items.size(), " items");
     catalogue.attributes.push_back({{starts.begin(), starts.end()}, {values.begin(), values.end()}});
   }
   if (const NamedArray* counts = file.find(kCounts)) {
     const auto users = counts->values<int32_t>();
-    if (counts->shape.size() != 2 || counts->shape[1] < 1 || std::ranges::any_of(users, [](int32_t n) { return n < 0; }))
+    if (counts->shape.size() != 2 || counts->shape[1] < 1 ||
+        std::ranges::any_of(users, [](int32_t n) { return n < 0; }))
       fail(Fault::input, kCounts, ": expected a row of counts for each item");
     catalogue.counts = {static_cast<size_t>(counts->shape[1]), {users.begin(), users.end()}};
   }
   return catalogue;
 }
 
-void read_items(const std::string& table, const EventsConfig& config, const std::string& bad_rows, Catalogue& catalogue) {
-  TableRequest request{.required = {config.key.empty() ? config.item : config.key}, .bad_rows = bad_rows, .lists = true};
+void read_items(const std::string& table, const EventsConfig& config, const std::string& bad_rows,
+                Catalogue& catalogue) {
+  TableRequest request{
+      .required = {config.key.empty() ? config.item : config.key}, .bad_rows = bad_rows, .lists = true};
   request.required.insert(request.required.end(), config.attributes.begin(), config.attributes.end());
   TableReader reader(table, request);
   std::vector<std::string_view> texts(config.attributes.size());
+  std::vector<bool> here(static_cast<size_t>(catalogue.items.size()));  // of the items known before
   for (Row row; reader.next(row);) try {
       for (size_t k = 0; k < texts.size(); ++k) texts[k] = row[1 + k];
       if (!row.has(0)) row.refuse(0, "no item", "the name of one");
-      const int32_t before = catalogue.items.size();
-      if (catalogue.add(row[0], texts) < before) row.refuse(0, "an item that was there before", "every item once");
+      const int32_t before = catalogue.items.size(), id = catalogue.add(row[0], texts);
+      if (id == before) continue;
+      if (static_cast<size_t>(id) >= here.size() || here[static_cast<size_t>(id)])
+        row.refuse(0, "an item that was there before", "every item once");
+      here[static_cast<size_t>(id)] = true;
     } catch (const Error& error) {
       reader.reject(error);
     }
@@ -205,11 +227,13 @@ class HistoryReader {
     return out;
   }
 
-  // Behind the user and the cells stand the items of each behaviour, perhaps with times, then their attributes.
+  // Behind the user and the cells stand the items of each behaviour, perhaps with times, then their
+  // attributes.
   Histories read_lists(TableReader& reader, size_t cells) {
     Histories out;
     out.cells.resize(cells);
-    const size_t behaviours = config_.lists.size(), count = config_.attributes.size(), width = 1 + config_.timed();
+    const size_t behaviours = config_.lists.size(), count = config_.attributes.size(),
+                 width = 1 + config_.timed();
     std::vector<std::string_view> texts(count);
     for (Row row; reader.next(row);) try {
         if (!row.has(0)) row.refuse(0, "no user", "the name of one");
@@ -218,7 +242,8 @@ class HistoryReader {
           const auto list = [&](size_t column, size_t size) {
             const std::vector<std::string_view> values = values_of(row[column]);
             if (values.size() != size)
-              row.refuse(column, std::to_string(values.size()) + " values", std::to_string(size) + ", as there are items");
+              row.refuse(column, std::to_string(values.size()) + " values",
+                         std::to_string(size) + ", as there are items");
             return values;
           };
           const size_t begin = 1 + cells + b * width, behind = 1 + cells + behaviours * width + b * count;
@@ -234,7 +259,8 @@ class HistoryReader {
                               config_.timed() ? time(row, begin + 1, times[i]) : 0});
           }
         }
-        std::stable_sort(events.begin(), events.end(), [](const Event& a, const Event& b) { return a.time < b.time; });
+        std::stable_sort(events.begin(), events.end(),
+                         [](const Event& a, const Event& b) { return a.time < b.time; });
         out.events.insert(out.events.end(), events.begin(), events.end());
         out.starts.push_back(std::ssize(out.events));
         out.user.push_back(out.users.add(row[0]) - 1);
@@ -250,7 +276,8 @@ class HistoryReader {
     const int32_t id = behaviours_.find(row[column]);
     if (id == 0) {
       std::string expected = "one of";
-      for (const std::string& known : config_.behaviours) expected += (known == config_.behaviours[0] ? " " : ", ") + known;
+      for (const std::string& known : config_.behaviours)
+        expected += (known == config_.behaviours[0] ? " " : ", ") + known;
       row.refuse(column, "\"" + std::string(row[column].substr(0, 80)) + "\" is no behaviour", expected);
     }
     return id - 1;
@@ -265,15 +292,17 @@ class HistoryReader {
 
 Histories read_histories(const std::string& table, const EventsConfig& config, Catalogue& catalogue,
                          const std::string& bad_rows, const std::vector<std::string>& columns,
-                         const std::atomic<bool>* stop) {
-  TableRequest request{.required = {config.user}, .bad_rows = bad_rows, .stop = stop, .lists = !config.lists.empty()};
+                         const std::atomic<bool>* stop, bool with_attributes) {
+  TableRequest request{
+      .required = {config.user}, .bad_rows = bad_rows, .stop = stop, .lists = !config.lists.empty()};
   HistoryReader reader(config, catalogue);
   if (config.lists.empty()) {
     check(columns.empty(), "read_histories: further columns of a log");
     request.required.push_back(config.item);
     for (const std::string& column : {config.behaviour, config.time})
       if (!column.empty()) request.required.push_back(column);
-    request.optional = config.attributes;
+    for (const std::string& attribute : config.attributes)
+      (with_attributes ? request.required : request.optional).push_back(attribute);
     TableReader rows(table, request);
     return reader.read_log(rows);
   }
@@ -284,8 +313,10 @@ Histories read_histories(const std::string& table, const EventsConfig& config, C
   for (const std::string& pattern : config.lists) {
     request.required.push_back(column(pattern, config.item));
     if (config.timed()) request.required.push_back(column(pattern, config.time));
-    for (const std::string& attribute : config.attributes) request.optional.push_back(column(pattern, attribute));
   }
+  for (const std::string& pattern : config.lists)
+    for (const std::string& attribute : config.attributes)
+      (with_attributes ? request.required : request.optional).push_back(column(pattern, attribute));
   TableReader rows(table, request);
   return reader.read_lists(rows, columns.size());
 }

@@ -1,6 +1,7 @@
-// What shoppers did, as histories: the events of a user in the order of time. A log has one event a line, in any order; a
-// table of ready sequences has one history a line, its events in lists, oldest first. What the data lack (behaviours, times,
-// attributes) is absent, not made up. Next: data/examples.h, which makes training rows of histories.
+// What shoppers did, as histories: the events of a user in the order of time. A log has one event a line, in
+// any order; a table of ready sequences has one history a line, its events in lists, oldest first. What the
+// data lack (behaviours, times, attributes) is absent, not made up. Next: data/examples.h, which makes
+// training rows of histories.
 #pragma once
 
 #include <atomic>
@@ -35,7 +36,8 @@ struct EventsConfig {
     f("attributes", attributes,
       "columns of the item's attributes in the table of items, or beside the events; values by blanks");
     f("lists", lists,
-      "ready sequences, one a line: the columns of each behaviour's events, * where `item`, `time` or an attribute stands");
+      "ready sequences, one a line: the columns of each behaviour's events, * where `item`, `time` or an "
+      "attribute stands");
   }
   void validate() const;
   bool timed() const { return !time.empty(); }
@@ -47,7 +49,7 @@ struct Event {
   int64_t time = 0;  // seconds; 0 without times
 };
 
-// How many users did something with an item: in all, then by behaviour.
+// In how many histories something was done with an item: in all, then by behaviour.
 struct ItemCounts {
   size_t width = 0;            // 1 + behaviours
   std::vector<int32_t> users;  // [items,width]; of items behind it none
@@ -65,38 +67,44 @@ struct Catalogue {
   explicit Catalogue(size_t attributes);
 
   Categories items;
-  std::vector<Categories> values;                  // of each attribute
-  std::vector<RowColumns::Lists> attributes;       // of each attribute its values by the item's id
-  ItemCounts counts;                               // of the users who trained a model, before its last cut
+  std::vector<Categories> values;             // of each attribute
+  std::vector<RowColumns::Lists> attributes;  // of each attribute its values by the item's id
+  ItemCounts counts;                          // of the users who trained a model, before its last cut
 
-  // The id of an item, which is new if it was not there; a new item takes the attributes, texts of values by blanks.
+  // The id of an item, which is new if it was not there; a new item takes the attributes, texts of values by
+  // blanks.
   int32_t add(std::string_view item, std::span<const std::string_view> texts);
   std::vector<NamedArray> arrays() const;
   static Catalogue load(const TensorFile& file, size_t attributes);
 };
 
-// Adds what a table of items says. Error(input) where an item is there twice.
-void read_items(const std::string& table, const EventsConfig& config, const std::string& bad_rows, Catalogue& catalogue);
+// Adds the items of a table that the catalogue lacks. Error(input) where one is there twice.
+void read_items(const std::string& table, const EventsConfig& config, const std::string& bad_rows,
+                Catalogue& catalogue);
 
 struct Histories {
   Categories users;
-  std::vector<int32_t> user;           // [histories]
-  std::vector<int64_t> starts{0};      // [histories+1]
-  std::vector<Event> events;           // of each history in the order of time; equal times as in the file
-  std::vector<std::vector<std::string>> cells;  // of ready sequences: of each wanted column its cell of each history
+  std::vector<int32_t> user;       // [histories]
+  std::vector<int64_t> starts{0};  // [histories+1]
+  std::vector<Event> events;       // of each history in the order of time; equal times as in the file
+  std::vector<std::vector<std::string>>
+      cells;  // of ready sequences: of each wanted column its cell of each history
 
   int64_t size() const { return static_cast<int64_t>(user.size()); }
   std::span<const Event> operator[](int64_t history) const {
     const auto at = static_cast<size_t>(history);
-    return std::span(events).subspan(static_cast<size_t>(starts[at]), static_cast<size_t>(starts[at + 1] - starts[at]));
+    return std::span(events).subspan(static_cast<size_t>(starts[at]),
+                                     static_cast<size_t>(starts[at + 1] - starts[at]));
   }
 };
 
-// Items that the catalogue lacks are added to it. `columns`: of ready sequences, further columns to keep. Error(input) for a
-// behaviour that is none of the configuration's, a time that is no time, lists of different lengths.
+// Items that the catalogue lacks are added to it. `columns`: of ready sequences, further columns to keep.
+// `with_attributes`: their columns
+// must be there. Error(input) for a behaviour that is none of the configuration's, a time that is no time, lists of
+// different lengths.
 Histories read_histories(const std::string& table, const EventsConfig& config, Catalogue& catalogue,
                          const std::string& bad_rows = "stop", const std::vector<std::string>& columns = {},
-                         const std::atomic<bool>* stop = nullptr);
+                         const std::atomic<bool>* stop = nullptr, bool with_attributes = false);
 
 // Seconds since 1970 of a text in the configuration's format; false if it is none.
 bool parse_time(const EventsConfig& config, std::string_view text, int64_t& seconds);

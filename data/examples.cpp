@@ -24,27 +24,34 @@ int daytime(int64_t seconds) {  // night, morning, afternoon, evening
 }
 
 int32_t minutes_between(int64_t from, int64_t to) {
-  return static_cast<int32_t>(std::min<int64_t>((to - from) / kMinute, std::numeric_limits<int32_t>::max()));
+  // Of whole minutes on the clock: so the minutes between two moments are those from each to a third, subtracted.
+  const auto minute = [](int64_t seconds) { return (seconds - (seconds % kMinute + kMinute) % kMinute) / kMinute; };
+  return static_cast<int32_t>(std::clamp<int64_t>(minute(to) - minute(from), std::numeric_limits<int32_t>::min(),
+                                                  std::numeric_limits<int32_t>::max()));
 }
 
-int fold_of(std::string_view user, int folds) { return static_cast<int>(key_of(0, "fold", user) % static_cast<uint64_t>(folds)); }
+int fold_of(std::string_view user, int folds) {
+  return static_cast<int>(key_of(0, "fold", user) % static_cast<uint64_t>(folds));
+}
 
 }  // namespace
 
 int ExampleMaker::gap(int64_t seconds) {
-  constexpr int64_t kEnds[] = {5 * kMinute, 15 * kMinute, 30 * kMinute, kHour,   4 * kHour, 9 * kHour,
-                               kDay,        2 * kDay,     7 * kDay,     30 * kDay};
+  constexpr int64_t kEnds[] = {5 * kMinute, 15 * kMinute, 30 * kMinute, kHour,    4 * kHour,
+                               9 * kHour,   kDay,         2 * kDay,     7 * kDay, 30 * kDay};
   return static_cast<int>(std::upper_bound(std::begin(kEnds), std::end(kEnds), seconds) - std::begin(kEnds));
 }
 
 bool ExampleMaker::moment(const EventsConfig& events, std::string_view text, int64_t& seconds) {
   if (!events.timed() || !parse_time(events, text, seconds)) return false;
-  seconds += events.with_hours() ? 1 : kDay;
+  seconds += events.with_hours() || events.time_format == "age" ? 1 : kDay;
   return true;
 }
 
 ExampleMaker::ExampleMaker(const EventsConfig& events, const ExamplesConfig& examples, const Tasks& tasks)
-    : events_(events), config_(examples), tasks_(tasks),
+    : events_(events),
+      config_(examples),
+      tasks_(tasks),
       features_(std::ranges::any_of(tasks, [](const auto& task) { return task.second.kind == "pair"; })
                     ? PairNumbers::names(events).size()
                     : 0) {
@@ -52,45 +59,54 @@ ExampleMaker::ExampleMaker(const EventsConfig& events, const ExamplesConfig& exa
   const auto refuse = [](const std::string& key, const auto& value, const char* expected) {
     fail(Fault::usage, key, ": ", value, "; expected ", expected);
   };
-  if (examples.longest < 1 || examples.longest > 100'000) refuse("examples.longest", examples.longest, "1 … 100000");
-  if (!(examples.horizon > 0 && examples.horizon < 1e6)) refuse("examples.horizon", examples.horizon, "days, more than 0");
+  if (examples.longest < 1 || examples.longest > 100'000)
+    refuse("examples.longest", examples.longest, "1 … 100000");
+  if (!(examples.horizon > 0 && examples.horizon < 1e6))
+    refuse("examples.horizon", examples.horizon, "days, more than 0");
   if (tasks.empty()) fail(Fault::usage, "tasks: none; expected a section for each, as [tasks.click]");
   for (const std::string& cut : examples.cuts) {
     int64_t seconds = 0;
-    if (!moment(events, cut, seconds)) refuse("examples.cuts", '"' + cut + '"', "a time as those of the events");
+    if (!moment(events, cut, seconds))
+      refuse("examples.cuts", '"' + cut + '"', "a time as those of the events");
     cuts_.push_back(seconds);
   }
   if (!std::ranges::is_sorted(cuts_)) refuse("examples.cuts", examples.cuts.front(), "them in order");
   const bool folds = !cuts_.empty();
   if (folds ? examples.folds < 2 || examples.folds > 1000 : examples.folds != 0)
     refuse("examples.folds", examples.folds, folds ? "2 … 1000 beside cuts" : "0 without cuts");
-  for (const auto& [key, fold] : {std::pair{"examples.dev_fold", examples.dev_fold}, {"examples.test_fold", examples.test_fold}})
+  for (const auto& [key, fold] :
+       {std::pair{"examples.dev_fold", examples.dev_fold}, {"examples.test_fold", examples.test_fold}})
     if (folds && fold >= examples.folds) refuse(key, fold, "less than examples.folds");
   if (folds && examples.dev_fold >= 0 && examples.dev_fold == examples.test_fold)
     refuse("examples.test_fold", examples.test_fold, "another than examples.dev_fold");
   int next = 0;
   for (const auto& [name, task] : tasks) {
     const std::string at = "tasks." + name;
-    if (task.kind != "pair" && task.kind != "next") refuse(at + ".kind", '"' + task.kind + '"', "pair or next");
+    if (task.kind != "pair" && task.kind != "next")
+      refuse(at + ".kind", '"' + task.kind + '"', "pair or next");
     if (task.kind == "pair" && cuts_.empty()) refuse(at + ".kind", "pair", "examples.cuts beside it");
+    if (task.kind == "pair" && !events.lists.empty()) refuse(at + ".kind", "pair", "a log: no events.lists");
     next += task.kind == "next";
     if (next > 1) refuse(at + ".kind", "next", "one such task only");
     if (!(task.weight >= 0 && std::isfinite(task.weight))) refuse(at + ".weight", task.weight, "0 or more");
-    if (!task.behaviour.empty() && std::ranges::find(events.behaviours, task.behaviour) == events.behaviours.end())
+    if (!task.behaviour.empty() &&
+        std::ranges::find(events.behaviours, task.behaviour) == events.behaviours.end())
       refuse(at + ".behaviour", '"' + task.behaviour + '"', "one of events.behaviours");
   }
 }
 
 std::vector<std::string> PairNumbers::names(const EventsConfig& config) {
   std::vector<std::string> names;
-  const std::vector<std::string> behaviours = config.behaviours.empty() ? std::vector<std::string>{"event"} : config.behaviours;
+  const std::vector<std::string> behaviours =
+      config.behaviours.empty() ? std::vector<std::string>{"event"} : config.behaviours;
   for (const std::string& b : behaviours)
-    for (const char* what : {" of the item", " of the item, 7 days", " of the item, 30 days", ", days since", " of the user",
-                             " of the user, 30 days"})
+    for (const char* what : {" of the item", " of the item, 7 days", " of the item, 30 days", ", days since",
+                             " of the user", " of the user, 30 days"})
       names.push_back(b + what);
-  for (const char* name : {"days since the item", "days since the item was first seen", "days of the item",
-                           "days of the item, 30 days", "items since", "items with more events", "share of the events",
-                           "items", "days of the user", "days since the user", "days since the user was first seen"})
+  for (const char* name :
+       {"days since the item", "days since the item was first seen", "days of the item",
+        "days of the item, 30 days", "items since", "items with more events", "share of the events", "items",
+        "days of the user", "days since the user", "days since the user was first seen"})
     names.emplace_back(name);
   names.emplace_back("other users of the item");
   for (const std::string& b : behaviours) names.push_back("other users of the item, " + b);
@@ -101,7 +117,8 @@ int64_t ExampleMaker::add_row(RowColumns& out, int32_t user, std::span<const Eve
                               int64_t moment, int64_t longest) const {
   out.ids["user"].push_back(user);
   RowColumns::Lists &item = out.lists["item"], &behaviour = out.lists["behaviour"], &gaps = out.lists["gap"],
-                    &weekends = out.lists["weekend"], &daytimes = out.lists["daytime"], &minutes = out.lists["minutes"];
+                    &weekends = out.lists["weekend"], &daytimes = out.lists["daytime"],
+                    &minutes = out.lists["minutes"];
   const int64_t before = std::max<int64_t>(0, seen - longest);
   for (auto i = static_cast<size_t>(before); i < static_cast<size_t>(seen); ++i) {
     item.add(history[i].item);
@@ -115,7 +132,8 @@ int64_t ExampleMaker::add_row(RowColumns& out, int32_t user, std::span<const Eve
   }
   const bool next = std::ranges::any_of(tasks_, [](const auto& task) { return task.second.kind == "next"; });
   std::vector<int32_t> older;
-  for (const Event& event : history.first(static_cast<size_t>(next ? before : 0))) older.push_back(event.item);
+  for (const Event& event : history.first(static_cast<size_t>(next ? before : 0)))
+    older.push_back(event.item);
   std::ranges::sort(older);
   for (size_t i = 0; i < older.size(); ++i)
     if (i == 0 || older[i] != older[i - 1]) out.lists["older"].add(older[i]);
@@ -131,12 +149,14 @@ void ExampleMaker::add_example(RowColumns& out, int64_t visible, int64_t before_
   for (const auto& [name, task] : tasks_) out.numbers["label/" + name].push_back(kNotAsked);
 }
 
-void ExampleMaker::add_next(RowColumns& out, std::span<const Event> history, int64_t before, int64_t first, int64_t end,
-                            int64_t moment) const {
+void ExampleMaker::add_next(RowColumns& out, std::span<const Event> history, int64_t before, int64_t first,
+                            int64_t end, int64_t moment) const {
   for (const auto& [name, task] : tasks_)
     for (int64_t target = std::max(first, before + 1); task.kind == "next" && target < end; ++target) {
       const Event& event = history[static_cast<size_t>(target)];
       if (!asks(task, event)) continue;
+      constexpr int32_t kMost = 1 << 24;  // a label is a float
+      if (event.item > kMost) fail(Fault::input, "tasks.", name, ": more than ", kMost, " items; expected less");
       add_example(out, target - before, events_.timed() ? minutes_between(event.time, moment) : 0, -1);
       out.numbers["label/" + name].back() = static_cast<float>(event.item);
       out.numbers["feature"].resize(out.numbers["feature"].size() + features_, 0);
@@ -183,9 +203,12 @@ struct PairNumbers::Totals {
   }
 };
 
-PairNumbers::PairNumbers(size_t behaviours, std::span<const Event> history, int64_t moment, const ItemCounts& counts,
-                         bool one_of_them)
-    : moment_(moment), counts_(counts), one_of_them_(one_of_them), none_(std::make_unique<Totals>(Totals{std::vector<Counts>(std::max<size_t>(1, behaviours)), {}, 0})),
+PairNumbers::PairNumbers(size_t behaviours, std::span<const Event> history, int64_t moment,
+                         const ItemCounts& counts, bool one_of_them)
+    : moment_(moment),
+      counts_(counts),
+      one_of_them_(one_of_them),
+      none_(std::make_unique<Totals>(Totals{std::vector<Counts>(std::max<size_t>(1, behaviours)), {}, 0})),
       user_(std::make_unique<Totals>(*none_)) {
   for (const Event& event : history) {
     const auto [place, fresh] = places_.emplace(event.item, items_.size());
@@ -206,11 +229,13 @@ void PairNumbers::append(int32_t item, std::vector<float>& out) const {
     out.push_back(days_since(c.last, moment_));
     for (const double count : {all.all, all.month}) out.push_back(log1p_of(count));
   }
-  out.push_back(days_since(of_item.days.last, moment_)), out.push_back(days_since(of_item.days.first, moment_));
+  out.push_back(days_since(of_item.days.last, moment_)),
+      out.push_back(days_since(of_item.days.first, moment_));
   const auto above = [](const auto& sorted, auto value) {
     return static_cast<double>(sorted.end() - std::ranges::upper_bound(sorted, value));
   };
-  for (const double count : {of_item.days.all, of_item.days.month, above(last_, of_item.days.last), above(events_, of_item.events)})
+  for (const double count : {of_item.days.all, of_item.days.month, above(last_, of_item.days.last),
+                             above(events_, of_item.events)})
     out.push_back(log1p_of(count));
   out.push_back(static_cast<float>(of_item.events / std::max(1.0, user_->events)));
   out.push_back(log1p_of(static_cast<double>(items_.size()))), out.push_back(log1p_of(user_->days.all));
@@ -240,7 +265,8 @@ void ExampleMaker::add_pairs(RowColumns& out, std::span<const Event> history, in
       if (task.kind != "pair") continue;
       bool follows = false;
       for (size_t b = 0; b < behaviours && followed != later.end(); ++b)
-        follows = follows || (followed->second[b] && (task.behaviour.empty() || events_.behaviours[b] == task.behaviour));
+        follows = follows || (followed->second[b] &&
+                              (task.behaviour.empty() || events_.behaviours[b] == task.behaviour));
       out.numbers["label/" + name].back() = follows;
     }
   }
@@ -281,16 +307,21 @@ ItemCounts ExampleMaker::count(const Histories& histories, int64_t cut) const {
   for (int64_t h = 0; h < histories.size(); ++h) {
     if (part_of(histories.users[histories.user[static_cast<size_t>(h)] + 1]) != Part::train) continue;
     const std::span<const Event> history = histories[h];
-    const auto seen = std::ranges::partition_point(history, [&](const Event& e) { return e.time < cut; }) - history.begin();
+    const auto seen =
+        std::ranges::partition_point(history, [&](const Event& e) { return e.time < cut; }) - history.begin();
     counts.add(history.first(static_cast<size_t>(seen)));
   }
   return counts;
 }
 
-RowColumns ExampleMaker::make(const Histories& histories, Part part, const ItemCounts& counts) const {
+RowColumns ExampleMaker::make(const Histories& histories, Part part, const ItemCounts& counts,
+                              bool of_others) const {
+  if (cuts_.empty() && part == Part::test)
+    fail(Fault::usage, "examples.cuts: none; expected some, or there is no part for test");
+  const bool counted = part == Part::train && !of_others;  // the users that are asked are those that were counted
   std::map<int64_t, ItemCounts> of_cut;
   for (const int64_t cut : cuts_)
-    if (part == Part::train) of_cut[cut] = count(histories, cut);
+    if (counted) of_cut[cut] = count(histories, cut);
   RowColumns out;
   out.numbers["feature"] = {};
   for (int64_t h = 0; h < histories.size(); ++h) {
@@ -299,7 +330,7 @@ RowColumns ExampleMaker::make(const Histories& histories, Part part, const ItemC
     const int32_t user = histories.user[static_cast<size_t>(h)];
     if (cuts_.empty()) {
       const int64_t target = part == Part::train ? n - 2 : n - 1;  // the last event asked for
-      if (target < 1 || part == Part::test) continue;
+      if (target < 1) continue;
       const int64_t moment = history[static_cast<size_t>(target)].time;
       const int64_t before = add_row(out, user, history, target, moment, config_.longest);
       add_next(out, history, before, part == Part::train ? 1 : target, target + 1, moment);
@@ -310,10 +341,12 @@ RowColumns ExampleMaker::make(const Histories& histories, Part part, const ItemC
     for (const int64_t cut : cuts_) {
       const bool last = cut == cuts_.back();
       if (part != Part::train && !last) continue;
-      const int64_t seen = std::ranges::partition_point(history, [&](const Event& e) { return e.time < cut; }) - history.begin();
+      const int64_t seen =
+          std::ranges::partition_point(history, [&](const Event& e) { return e.time < cut; }) -
+          history.begin();
       if (seen == 0) continue;
       const int64_t before = add_row(out, user, history, seen, cut, config_.longest);
-      add_pairs(out, history, seen, cut, part == Part::train ? of_cut[cut] : counts, part == Part::train);
+      add_pairs(out, history, seen, cut, counted ? of_cut[cut] : counts, counted);
       if (part != Part::train)
         add_next(out, history, before, seen, std::min(seen + 1, n), cut);
       else if (last)
@@ -326,15 +359,20 @@ RowColumns ExampleMaker::make(const Histories& histories, Part part, const ItemC
 }
 
 void ExampleMaker::check_examples(const RowColumns& out, Part part) const {
-  const char* of_part = part == Part::train ? "train on" : part == Part::dev ? "choose the best model by" : "report";
+  const char* of_part = part == Part::train ? "train on"
+                        : part == Part::dev ? "choose the best model by"
+                                            : "report";
   for (const auto& [name, task] : tasks_) {
     bool positive = false, negative = false;
     if (const auto labels = out.numbers.find("label/" + name); labels != out.numbers.end())
-      for (const float label : labels->second) positive = positive || label > 0, negative = negative || label == 0;
+      for (const float label : labels->second)
+        positive = positive || label > 0, negative = negative || label == 0;
     if (positive && (negative || task.kind == "next")) continue;
     if (part == Part::test && negative) continue;  // a metric may be undefined
-    fail(Fault::input, "tasks.", name, ": ", positive || negative ? "only one class" : "no example", " to ", of_part,
-         "; expected ", task.kind == "next" ? "histories of three events or more" : "items that are and that are not asked for");
+    fail(Fault::input, "tasks.", name, ": ", positive || negative ? "only one class" : "no example", " to ",
+         of_part, "; expected ",
+         task.kind == "next" ? "histories of three events or more"
+                             : "items that are and that are not asked for");
   }
 }
 

@@ -1,12 +1,12 @@
-// Training rows of histories. A row is a window of one history, its newest events up to a moment, read by the model once; its
-// examples are what is asked about it, each seeing the events before its own moment:
+// Training rows of histories. A row is a window of one history, its newest events up to a moment, read by the
+// model once; its examples are what is asked about it, each seeing the events before its own moment:
 //
 //   next    which item comes next, asked before every event of the window but the first
 //   pair    of each item that the user knows at a cut: does a behaviour follow within the horizon?
 //
-// Nothing of an example's inputs is from its moment or later. Without cuts, each history's last event is for dev, the events
-// before it are for training. With cuts, users fall into folds: those of `dev_fold` and `test_fold` are asked at the last cut,
-// the others train at every cut.
+// Nothing of an example's inputs is from its moment or later. Without cuts, each history's last event is for
+// dev, the events before it are for training. With cuts, users fall into folds: those of `dev_fold` and
+// `test_fold` are asked at the last cut, the others train at every cut.
 #pragma once
 
 #include <map>
@@ -39,7 +39,8 @@ struct ExamplesConfig {
   template <class F>
   void fields(F&& f) {
     f("longest", longest, "newest events that are read of a history");
-    f("cuts", cuts, "times up to which events are history, the last one also of dev and test; a day includes its evening");
+    f("cuts", cuts,
+      "times up to which events are history, the last one also of dev and test; a day includes its evening");
     f("horizon", horizon, "days behind a cut in which a behaviour counts");
     f("folds", folds, "parts into which users fall by a hash of their names; needed with cuts");
     f("dev_fold", dev_fold, "users who choose the best model; -1: none");
@@ -49,13 +50,17 @@ struct ExamplesConfig {
 
 enum class Part { train, dev, test };
 
-// What is known in numbers of a user and an item at a moment, from the events before it: log(1 + x) of counts and of days.
+// What is known in numbers of a user and an item at a moment, from the events before it: log(1 + x) of counts
+// and of days.
 class PairNumbers {
  public:
   // The item is also what other users did with it; `one_of_them`: this user is among those that were counted.
-  PairNumbers(size_t behaviours, std::span<const Event> history, int64_t moment, const ItemCounts& counts, bool one_of_them);
+  PairNumbers(size_t behaviours, std::span<const Event> history, int64_t moment, const ItemCounts& counts,
+              bool one_of_them);
   ~PairNumbers();
-  const std::vector<int32_t>& items() const { return items_; }        // of the history, in the order in which they came
+  const std::vector<int32_t>& items() const {
+    return items_;
+  }  // of the history, in the order in which they came
   void append(int32_t item, std::vector<float>& out) const;           // also of one that is not among them
   static std::vector<std::string> names(const EventsConfig& config);  // of the numbers
 
@@ -84,19 +89,23 @@ class ExampleMaker {
 
   // What the users of the part for training did with each item before a cut.
   ItemCounts count(const Histories& histories, int64_t cut) const;
-  ItemCounts count(const Histories& histories) const { return count(histories, cuts_.empty() ? 0 : cuts_.back()); }
-  // `counts` are those of the last cut, for dev and test. Error(input) if there is no example, or of a task for pairs only one
-  // class to train or to choose by.
-  RowColumns make(const Histories& histories, Part part, const ItemCounts& counts = {}) const;
-  // One row, of a request: the newest of these events, which are all before the moment, and an example without labels of each
-  // candidate (-1: of none).
-  RowColumns request(std::span<const Event> history, int64_t moment, Ids candidates, const ItemCounts& counts = {}) const {
+  ItemCounts count(const Histories& histories) const {
+    return count(histories, cuts_.empty() ? 0 : cuts_.back());
+  }
+  // `counts` are those of the last cut, for dev and test. Error(input) if there is no example, or of a task
+  // for pairs only one class to train or to choose by.
+  // `of_others`: they are an older model's, also for training, where otherwise each cut has its own.
+  RowColumns make(const Histories& histories, Part part, const ItemCounts& counts = {}, bool of_others = false) const;
+  // One row, of a request: the newest of these events, which are all before the moment, and an example
+  // without labels of each candidate (-1: of none).
+  RowColumns request(std::span<const Event> history, int64_t moment, Ids candidates,
+                     const ItemCounts& counts = {}) const {
     return request(history, moment, candidates, counts, config_.longest);
   }
   RowColumns request(std::span<const Event> history, int64_t moment, Ids candidates, const ItemCounts& counts,
                      int64_t longest) const;
-  // What a text in the events' format means as a moment: events up to it are before it, and a day includes its evening.
-  // False if it is no time.
+  // What a text in the events' format means as a moment: events up to it are before it, and a day includes
+  // its evening. False if it is no time.
   static bool moment(const EventsConfig& events, std::string_view text, int64_t& seconds);
 
   static constexpr int kGaps = 12, kDaytimes = 4;
@@ -106,15 +115,16 @@ class ExampleMaker {
   // Writes the newest of the first `seen` events; gives how many it leaves out.
   int64_t add_row(RowColumns& out, int32_t user, std::span<const Event> history, int64_t seen, int64_t moment,
                   int64_t longest) const;
-  void add_pairs(RowColumns& out, std::span<const Event> history, int64_t seen, int64_t cut, const ItemCounts& counts,
-                 bool one_of_them) const;
+  void add_pairs(RowColumns& out, std::span<const Event> history, int64_t seen, int64_t cut,
+                 const ItemCounts& counts, bool one_of_them) const;
   Part part_of(std::string_view user) const;
   // Asked before the events `first` … `end`, of which the row leaves out `before`.
   void add_next(RowColumns& out, std::span<const Event> history, int64_t before, int64_t first, int64_t end,
                 int64_t moment) const;
   void add_example(RowColumns& out, int64_t visible, int64_t before_last, int32_t item) const;
   bool asks(const TaskConfig& task, const Event& event) const {
-    return task.behaviour.empty() || events_.behaviours[static_cast<size_t>(event.behaviour)] == task.behaviour;
+    return task.behaviour.empty() ||
+           events_.behaviours[static_cast<size_t>(event.behaviour)] == task.behaviour;
   }
   void check_examples(const RowColumns& out, Part part) const;
 

@@ -291,7 +291,8 @@ struct TableReader::Object : nlohmann::json_sax<nlohmann::json> {
     if (in_list) {
       std::string_view& list = row->cells_[static_cast<size_t>(column)].text;
       if (text.empty() || text.find(' ') != text.npos)
-        row->refuse(static_cast<size_t>(column), "a list with an empty value or a blank in it", "values without blanks");
+        row->refuse(static_cast<size_t>(column), "a list with an empty value or a blank in it",
+                    "values without blanks");
       if (!list.empty()) table.scratch_ += ' ';  // where the line has a comma
       table.scratch_ += text;
       const size_t size = list.size() + !list.empty() + text.size();

@@ -39,7 +39,8 @@ struct TableRequest {
   std::vector<std::string> optional = {};  // the columns after them; empty cells if the file lacks one
   std::string bad_rows = "stop";  // a malformed row is an error; "skip": left out, counted and reported
   const std::atomic<bool>* stop = nullptr;  // set by a signal handler: the next row is an Error(interrupted)
-  bool lists = false;  // an array of JSON is a cell, too: its values with a blank between; else it is malformed
+  bool lists =
+      false;  // an array of JSON is a cell, too: its values with a blank between; else it is malformed
 };
 
 // One row: the texts of the wanted columns. Its views live until the reader's next call.

@@ -20,8 +20,10 @@ Init embedding(int64_t width, double deviation) {
 }  // namespace
 
 void DupnConfig::validate() const {
-  for (const auto& [key, width] : {std::pair{"dupn.item_width", item_width}, {"dupn.attribute_width", attribute_width},
-                                   {"dupn.property_width", property_width}, {"dupn.hidden", hidden},
+  for (const auto& [key, width] : {std::pair{"dupn.item_width", item_width},
+                                   {"dupn.attribute_width", attribute_width},
+                                   {"dupn.property_width", property_width},
+                                   {"dupn.hidden", hidden},
                                    {"dupn.head_width", head_width}})
     require(width >= 1 && width <= 4096, key, width, "1 … 4096");
   require(sequence == "lstm" || sequence == "none", "dupn.sequence", sequence, "lstm or none");
@@ -42,21 +44,26 @@ Dupn::Dupn(Parameters::Scope at, const DupnConfig& config, const DupnSizes& size
   };
   item_ = table(at / "item", "id", sizes.items, config.item_width);
   for (size_t k = 0; k < sizes.values.size(); ++k)
-    attributes_.push_back(table(at / "item", "attribute" + std::to_string(k), sizes.values[k], config.attribute_width));
+    attributes_.push_back(
+        table(at / "item", "attribute" + std::to_string(k), sizes.values[k], config.attribute_width));
   depth_ = config.item_width + std::ssize(sizes.values) * config.attribute_width;
-  const bool seen = (config.sequence == "lstm" && config.gates) || (config.pooling == "attention" && config.attention);
+  const bool seen =
+      (config.sequence == "lstm" && config.gates) || (config.pooling == "attention" && config.attention);
   for (size_t p = 0; p < kProperties; ++p) {
     properties_.push_back(nullptr);
     if (sizes.properties[p] == 0 || !seen) continue;
-    properties_.back() = &(at / "property").table(kPropertyNames[p], {sizes.properties[p], config.property_width},
-                                                  normal(static_cast<real>(kDeviation)));
+    properties_.back() = &(at / "property")
+                              .table(kPropertyNames[p], {sizes.properties[p], config.property_width},
+                                     normal(static_cast<real>(kDeviation)));
     property_depth_ += config.property_width;
   }
   state_ = depth_;
   if (config.sequence == "lstm") {
     const int64_t H = state_ = config.hidden;
     // Forget gates begin open (Jozefowicz, Zaremba & Sutskever 2015).
-    const auto open = [H](uint64_t, int64_t index) { return index >= H && index < 2 * H ? real(1) : real(0); };
+    const auto open = [H](uint64_t, int64_t index) {
+      return index >= H && index < 2 * H ? real(1) : real(0);
+    };
     gates_.emplace(at / "lstm/gates", depth_ + (config.gates ? property_depth_ : 0), 3 * H, open);
     content_.emplace(at / "lstm/content", depth_, H);
     recurrent_ = &(at / "lstm").add("U", {H, 4 * H}, glorot(H, H));
@@ -66,17 +73,21 @@ Dupn::Dupn(Parameters::Scope at, const DupnConfig& config, const DupnSizes& size
     const int64_t seen = state_ + (config.attention ? property_depth_ : 0);
     attend_.emplace(at / "attention/0", seen, kAttend);
     if (config.attention)
-      attend_recency_ = &(at / "attention").table("recency", {kRecencies, kAttend}, normal(static_cast<real>(kDeviation)));
-    if (config.target) attend_target_ = &(at / "attention").add("target", {depth_, kAttend}, glorot(depth_, kAttend));
+      attend_recency_ =
+          &(at / "attention").table("recency", {kRecencies, kAttend}, normal(static_cast<real>(kDeviation)));
+    if (config.target)
+      attend_target_ = &(at / "attention").add("target", {depth_, kAttend}, glorot(depth_, kAttend));
     attend_more_.emplace(at / "attention/1", kAttend, kAttendMore);
-    attend_last_ = &(at / "attention").add("2", {kAttendMore, 1}, glorot(kAttendMore, 1));  // no bias: softmax would not see it
+    attend_last_ =
+        &(at / "attention")
+             .add("2", {kAttendMore, 1}, glorot(kAttendMore, 1));  // no bias: softmax would not see it
   }
-  rep_ = (config.pooling != "none" ? state_ : 0) + (config.newest_state ? state_ : 0) + (config.newest_item ? depth_ : 0);
+  rep_ = (config.pooling != "none" ? state_ : 0) + (config.newest_state ? state_ : 0) +
+         (config.newest_item ? depth_ : 0);
   for (const auto& [name, task] : tasks) {
     Head& head = heads_.emplace_back();
     const Parameters::Scope where = at / "heads" / name;
     if (task.kind == "next") {
-      require(rep_ > 0, "dupn.pooling", config.pooling, "a representation: a task asks for the next item");
       next_.emplace(where, rep_, depth_);
       popularity_ = &where.table("popularity", {sizes.items, 1}, constant(0));
       continue;
@@ -96,6 +107,8 @@ Dupn::Dupn(Parameters::Scope at, const DupnConfig& config, const DupnSizes& size
 
 Var Dupn::items(Tape& tape, Ids ids, const Catalogue& catalogue) const {
   const auto n = std::ssize(ids);
+  for (const int32_t id : ids)
+    check(id >= 0 && id < catalogue.items.size(), "items: no item ", id, " of ", catalogue.items.size());
   const auto known = [](int32_t id, const Parameter* table) {
     return id < table->shape.rows() ? id : 0;  // a newer catalogue's
   };
@@ -134,7 +147,8 @@ Var Dupn::states(Var e, const HistoryBatch& batch, Var first, Tensor last) const
     first = gather(tape.leaf(*start_), zeros);
   }
   const Var p = config_.gates ? property(tape, batch) : Var{};
-  return lstm((*gates_)(p.tape ? concat({e, p}) : e), (*content_)(e), tape.leaf(*recurrent_), batch.histories, first, last);
+  return lstm((*gates_)(p.tape ? concat({e, p}) : e), (*content_)(e), tape.leaf(*recurrent_), batch.histories,
+              first, last);
 }
 
 Var Dupn::represent(Var e, Var h, const HistoryBatch& batch, Var candidates, Var* weights) const {
@@ -167,7 +181,8 @@ Var Dupn::pair_logits(Tape& tape, size_t task, Var rep, Var candidates, const Hi
   const Var numbers = tape.constant({std::ssize(batch.view), sizes_.features}, batch.features);
   Var z = matmul(numbers, tape.leaf(*head.features));
   if (head.candidate) z = z + matmul(candidates, tape.leaf(*head.candidate));
-  if (head.rep) z = z + gather(matmul(rep, tape.leaf(*head.rep)), batch.view);  // once per view, not per candidate
+  if (head.rep)
+    z = z + gather(matmul(rep, tape.leaf(*head.rep)), batch.view);  // once per view, not per candidate
   z = add_row(z, tape.leaf(*head.b));
   if (head.rest.empty()) return z;
   z = drop(relu(z));
@@ -205,13 +220,15 @@ Objective Dupn::objective(Tape& tape, const HistoryBatch& batch, const Catalogue
     Var loss;
     if (task.kind == "next") {
       List views(tape, asked), targets(tape, asked);
-      for (size_t e = 0; e < labels.size(); ++e)
-        if (!std::isnan(labels[e])) views.add(batch.view[e]), targets.add(static_cast<int32_t>(labels[e]) - 1);
+      for (size_t i = 0; i < labels.size(); ++i)
+        if (!std::isnan(labels[i]))
+          views.add(batch.view[i]), targets.add(static_cast<int32_t>(labels[i]) - 1);
       loss = mean(cross_entropy(next_logits(gather(rep, views), catalogue), targets));
     } else {
-      const std::span<real> targets = tape.array<real>(std::ssize(labels)), shares = tape.array<real>(std::ssize(labels));
-      for (size_t e = 0; e < labels.size(); ++e)
-        shares[e] = !std::isnan(labels[e]), targets[e] = std::isnan(labels[e]) ? 0 : labels[e];
+      const std::span<real> targets = tape.array<real>(std::ssize(labels)),
+                            shares = tape.array<real>(std::ssize(labels));
+      for (size_t i = 0; i < labels.size(); ++i)
+        shares[i] = !std::isnan(labels[i]), targets[i] = std::isnan(labels[i]) ? 0 : labels[i];
       const Shape column{std::ssize(labels), 1};
       const Var losses = bce(pair_logits(tape, k, rep, candidates, batch), tape.constant(column, targets));
       loss = weighted_mean(losses, {shares.data(), column, &cpu()});
@@ -219,7 +236,8 @@ Objective Dupn::objective(Tape& tape, const HistoryBatch& batch, const Catalogue
     objective.tasks.push_back({name, affine(loss, static_cast<real>(task.weight)), asked});
     ++k;
   }
-  if (config_.item_penalty > 0 && !config_.frozen) objective.regulariser = affine(sum(square(e)), static_cast<real>(config_.item_penalty));
+  if (config_.item_penalty > 0 && !config_.frozen)
+    objective.regulariser = affine(sum(square(e)), static_cast<real>(config_.item_penalty));
   return objective;
 }
 

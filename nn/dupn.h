@@ -1,14 +1,15 @@
-// The Deep User Perception Network (Ni et al. 2018): a history of behaviours becomes one representation that several tasks
-// share. In the paper's letters: e_t is the item of behaviour t, its fields' embeddings side by side; p_t its property; u the
-// user's profile; q what is asked for.
+// The Deep User Perception Network (Ni et al. 2018): a history of behaviours becomes one representation that
+// several tasks share. In the paper's letters: e_t is the item of behaviour t, its fields' embeddings side by
+// side; p_t its property; u the user's profile; q what is asked for.
 //
 //   h_t    Property Gated LSTM: the three gates see e_t and p_t, what they let through comes from e_t alone
 //   a_t    softmax over the visible behaviours of a network of h_t, p_t, how long ago t was, and q
 //   rep    Σ_t a_t h_t, beside it perhaps the newest h_t and e_t
 //   heads  a network of rep, a candidate's e and numbers about the two; or the next item of all, rep against every e
 //
-// Recency is apart from p_t: the gates see the time since the behaviour before, which stays true when more follow, so that one
-// step more is all that a new behaviour costs. The paper's gates see the time until the request.
+// Recency is apart from p_t: the gates see the time since the behaviour before, which stays true when more
+// follow, so that one step more is all that a new behaviour costs. The paper's gates see the time until the
+// request.
 #pragma once
 
 #include <deque>
@@ -24,7 +25,8 @@ struct DupnConfig {
   int item_width = 32, attribute_width = 16, property_width = 12;
   std::string sequence = "lstm", pooling = "attention";
   int hidden = 128;
-  bool gates = true, attention = true, target = false, learned_start = false, newest_state = false, newest_item = false;
+  bool gates = true, attention = true, target = false, learned_start = false, newest_state = false,
+       newest_item = false;
   bool candidate = true, frozen = false;
   int head_width = 128, head_layers = 2;
   double dropout = 0.2, item_dropout = 0, item_penalty = 1e-6;
@@ -56,10 +58,10 @@ struct DupnConfig {
 
 // What the data have.
 struct DupnSizes {
-  int32_t items = 1;                  // 0 among them, as in all of these
-  std::vector<int32_t> values;        // of each attribute
+  int32_t items = 1;                          // 0 among them, as in all of these
+  std::vector<int32_t> values;                // of each attribute
   std::array<int, kProperties> properties{};  // values of each; 0: absent
-  int64_t features = 0;               // numbers of an example
+  int64_t features = 0;                       // numbers of an example
 };
 
 class Dupn {
@@ -82,12 +84,14 @@ class Dupn {
   // The mean loss of each task over the examples that it is asked of.
   Objective objective(Tape& tape, const HistoryBatch& batch, const Catalogue& catalogue) const;
   bool by_example() const { return config_.target; }
+  int64_t rep_width() const { return rep_; }      // R; 0: histories are not read
   int64_t depth() const { return depth_; }        // D, columns of e
   int64_t state_width() const { return state_; }  // H; without an LSTM D
 
  private:
   struct Head {
-    Parameter *rep = nullptr, *candidate = nullptr, *features = nullptr, *b = nullptr;  // the first layer, in parts
+    Parameter *rep = nullptr, *candidate = nullptr, *features = nullptr,
+              *b = nullptr;     // the first layer, in parts
     Parameter* wide = nullptr;  // from the numbers straight to the logit (Cheng et al. 2016)
     std::deque<Linear> rest;
   };
@@ -104,9 +108,9 @@ class Dupn {
   Parameter *recurrent_ = nullptr, *start_ = nullptr;
   std::optional<Linear> attend_, attend_more_;
   Parameter *attend_last_ = nullptr, *attend_target_ = nullptr, *attend_recency_ = nullptr;
-  std::vector<Head> heads_;               // of the tasks of pairs, in the order of their names
-  std::optional<Linear> next_;            // rep → e
-  Parameter* popularity_ = nullptr;       // of each item, a column
+  std::vector<Head> heads_;          // of the tasks of pairs, in the order of their names
+  std::optional<Linear> next_;       // rep → e
+  Parameter* popularity_ = nullptr;  // of each item, a column
 };
 
 }  // namespace steelyard

@@ -17,9 +17,14 @@ int32_t recency(bool timed, int64_t minutes, int64_t events) {
 }  // namespace
 
 HistoryRows::HistoryRows(const RowCache& cache, const Tasks& tasks)
-    : user(cache.ids("user")), item(cache.ragged("item")), minutes(cache.ragged("minutes")), older(cache.ragged("older")),
-      visible(cache.ragged("examples/visible")), moments(cache.ragged("examples/minutes")),
-      candidates(cache.ragged("examples/item")), features(cache.numbers("feature")) {
+    : user(cache.ids("user")),
+      item(cache.ragged("item")),
+      minutes(cache.ragged("minutes")),
+      older(cache.ragged("older")),
+      visible(cache.ragged("examples/visible")),
+      moments(cache.ragged("examples/minutes")),
+      candidates(cache.ragged("examples/item")),
+      features(cache.numbers("feature")) {
   for (size_t p = 0; p < kProperties; ++p) properties[p] = cache.ragged(kPropertyNames[p]);
   for (const auto& [name, task] : tasks) labels.push_back(cache.numbers("label/" + name));
 }
@@ -31,18 +36,26 @@ HistoryRows::HistoryRows(const RowColumns& columns, const Tasks& tasks) {
   };
   user = columns.ids.at("user");
   item = lists("item"), minutes = lists("minutes"), older = lists("older");
-  visible = lists("examples/visible"), moments = lists("examples/minutes"), candidates = lists("examples/item");
+  visible = lists("examples/visible"), moments = lists("examples/minutes"),
+  candidates = lists("examples/item");
   for (size_t p = 0; p < kProperties; ++p) properties[p] = lists(kPropertyNames[p]);
-  if (const auto found = columns.numbers.find("feature"); found != columns.numbers.end()) features = found->second;
+  if (const auto found = columns.numbers.find("feature"); found != columns.numbers.end())
+    features = found->second;
   for (const auto& [name, task] : tasks) labels.push_back(columns.numbers.at("label/" + name));
 }
 
-HistoryBatch gather_histories(Tape& tape, const HistoryRows& rows, std::span<const int64_t> wanted, bool by_example) {
+HistoryBatch gather_histories(Tape& tape, const HistoryRows& rows, std::span<const int64_t> wanted,
+                              bool by_example) {
   const auto u = std::ssize(wanted);
+  const auto new_view = [&](int64_t row, size_t e) {
+    const Ids visible = rows.visible[row], moments = rows.moments[row];
+    return by_example || e == 0 || visible[e] != visible[e - 1] || moments[e] != moments[e - 1];
+  };
   int64_t n = 0, m = 0, most_seen = 0;
   for (const int64_t row : wanted) {
     n += std::ssize(rows.item[row]), m += std::ssize(rows.visible[row]);
-    for (const int32_t visible : rows.visible[row]) most_seen += visible;
+    for (size_t e = 0; e < rows.visible[row].size(); ++e)
+      if (new_view(row, e)) most_seen += rows.visible[row][e];
   }
   check_count("gather_histories", std::max(most_seen, n));
   const bool timed = !rows.minutes.values.empty();
@@ -65,23 +78,25 @@ HistoryBatch gather_histories(Tape& tape, const HistoryRows& rows, std::span<con
       if (!properties[p].empty()) std::ranges::copy(rows.properties[p][row], properties[p].begin() + first);
     const Ids visible = rows.visible[row], moments = rows.moments[row], asked = rows.candidates[row];
     for (size_t e = 0; e < visible.size(); ++e) {
-      const bool same = !by_example && e > 0 && visible[e] == visible[e - 1] && moments[e] == moments[e - 1];
-      if (!same) {
+      if (new_view(row, e)) {
         views.add(seen.size());
         newest.add(first + std::max(0, visible[e] - 1)), behind_newest.add(first + visible[e]);
         for (int32_t i = 0; i < visible[e]; ++i) {
           seen.add(first + i), viewers.add(views.size() - 1);
-          ago.add(recency(timed, timed ? rows.minutes[row][static_cast<size_t>(i)] - moments[e] : 0, visible[e] - 1 - i));
+          ago.add(recency(timed, timed ? int64_t{rows.minutes[row][static_cast<size_t>(i)]} - moments[e] : 0,
+                          visible[e] - 1 - i));
         }
       }
       const auto from = at(rows.visible.starts[at(row)]) + e, to = at(view.size());
-      std::copy_n(rows.features.begin() + static_cast<std::ptrdiff_t>(from * F), F, batch.features.begin() + static_cast<std::ptrdiff_t>(to * F));
+      std::copy_n(rows.features.begin() + static_cast<std::ptrdiff_t>(from * F), F,
+                  batch.features.begin() + static_cast<std::ptrdiff_t>(to * F));
       for (size_t k = 0; k < labels.size(); ++k) labels[k][to] = rows.labels[k][from];
       view.add(views.size() - 1), row_of.add(histories.size() - 1), candidates.add(asked[e]);
     }
   }
   histories.add(items.size()), views.add(seen.size());
-  batch.items = items, batch.candidates = candidates, batch.view = view, batch.row = row_of, batch.newest = {newest, behind_newest};
+  batch.items = items, batch.candidates = candidates, batch.view = view, batch.row = row_of,
+  batch.newest = {newest, behind_newest};
   batch.seen = seen, batch.viewers = viewers, batch.recency = ago;
   for (size_t p = 0; p < kProperties; ++p) batch.properties[p] = properties[p];
   batch.histories = Segments::between(histories), batch.views = Segments::between(views);

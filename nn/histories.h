@@ -1,5 +1,6 @@
-// Histories as training and serving read them: rows (data/examples.h) gathered for one step. Each history is read once; a view
-// is what can be seen of it at a moment; an example asks about a view, perhaps of a candidate.
+// Histories as training and serving read them: rows (data/examples.h) gathered for one step. Each history is
+// read once; a view is what can be seen of it at a moment; an example asks about a view, perhaps of a
+// candidate.
 #pragma once
 
 #include <array>
@@ -11,7 +12,8 @@ namespace steelyard {
 
 // What an event has beside its item. A property that the data lack is absent.
 enum Property { kBehaviour, kGap, kWeekend, kDaytime, kProperties };
-inline constexpr std::array<const char*, kProperties> kPropertyNames = {"behaviour", "gap", "weekend", "daytime"};
+inline constexpr std::array<const char*, kProperties> kPropertyNames = {"behaviour", "gap", "weekend",
+                                                                        "daytime"};
 
 struct HistoryRows {
   Ids user;
@@ -28,21 +30,22 @@ struct HistoryRows {
 
 // Views of the tape's memory; positions count through the batch.
 struct HistoryBatch {
-  Ids items;                               // [n] of the events
-  std::array<Ids, kProperties> properties; // [n] each
-  Segments histories;                      // [u]
-  Ids seen, viewers, recency;              // [k] the events of each view, whose they are, how long ago (11 steps)
-  Segments views;                          // [v] in `seen`
-  Segments newest;                         // [v] the newest event of each view; none, if it is empty
-  Ids view, row;                           // [m] of each example
-  Ids candidates;                          // [m] −1: none
-  std::span<real> features;                // [m,F]
+  Ids items;                                // [n] of the events
+  std::array<Ids, kProperties> properties;  // [n] each
+  Segments histories;                       // [u]
+  Ids seen, viewers, recency;  // [k] the events of each view, whose they are, how long ago (11 steps)
+  Segments views;              // [v] in `seen`
+  Segments newest;             // [v] the newest event of each view; none, if it is empty
+  Ids view, row;               // [m] of each example
+  Ids candidates;              // [m] −1: none
+  std::span<real> features;    // [m,F]
   std::vector<std::span<const real>> labels;  // [m] of each task
 };
 
 constexpr int kRecencies = 11;
 
 // `by_example`: examples share no view, because each looks with other eyes.
-HistoryBatch gather_histories(Tape& tape, const HistoryRows& rows, std::span<const int64_t> wanted, bool by_example);
+HistoryBatch gather_histories(Tape& tape, const HistoryRows& rows, std::span<const int64_t> wanted,
+                              bool by_example);
 
 }  // namespace steelyard

@@ -40,6 +40,12 @@ void UserConfig::validate() const {
   if (model != "dupn") fail(Fault::usage, "model: unknown model \"", model, "\"; expected dupn");
   const ExampleMaker maker(events, examples, tasks);
   dupn.validate();
+  const auto asks = [&](const char* kind) {
+    return std::ranges::any_of(tasks, [&](const auto& task) { return task.second.kind == kind; });
+  };
+  require(!dupn.target || asks("pair"), "dupn.target", "true", "a task of pairs, whose candidate it looks at");
+  require(!asks("next") || dupn.pooling != "none" || dupn.newest_state || dupn.newest_item, "dupn.pooling",
+          dupn.pooling, "a representation: a task asks for the next item");
 }
 
 struct UserModel::Parts {
@@ -51,7 +57,8 @@ struct UserModel::Parts {
     const DupnSizes sizes = sizes_of(config, catalogue);
     model.emplace(parameters.root() / "dupn", config.dupn, sizes, config.tasks);
     if (sizes.features > 0)
-      scale = &(parameters.root() / "features").table("scale", {sizes.features, 2}, constant(0), {.fixed = true});
+      scale =
+          &(parameters.root() / "features").table("scale", {sizes.features, 2}, constant(0), {.fixed = true});
     parameters.finish();
   }
 
@@ -80,8 +87,9 @@ struct UserModel::Parts {
 UserModel::UserModel(std::unique_ptr<Parts> parts) : parts_(std::move(parts)) {}
 UserModel::UserModel(UserConfig config, Catalogue catalogue, uint64_t seed, const UserModel* older) {
   config.validate();
-  parts_ = std::make_unique<Parts>(std::move(config), std::move(catalogue),
-                                   older ? Parameters(cpu(), seed, older->parameters()) : Parameters(cpu(), seed));
+  parts_ =
+      std::make_unique<Parts>(std::move(config), std::move(catalogue),
+                              older ? Parameters(cpu(), seed, older->parameters()) : Parameters(cpu(), seed));
 }
 UserModel::UserModel(UserModel&&) noexcept = default;
 UserModel::~UserModel() = default;
@@ -90,7 +98,8 @@ UserModel UserModel::open(const std::filesystem::path& path) {
   const TensorFile file(path);
   const auto expect = [&](const char* key, const char* expected) {
     if (file.metadata(key) != expected)
-      fail(Fault::input, file.path().string(), ": ", key, " is \"", file.metadata(key), "\"; expected \"", expected, "\"");
+      fail(Fault::input, file.path().string(), ": ", key, " is \"", file.metadata(key), "\"; expected \"",
+           expected, "\"");
   };
   expect("format", kFormat);
   expect("kind", kKind);
@@ -130,14 +139,17 @@ namespace {
 
 const int64_t kOnly = 0;  // a batch of one row
 
-void append_numbers(std::vector<real>& to, Var x) { to.insert(to.end(), x.value().data, x.value().data + x.size()); }
+void append_numbers(std::vector<real>& to, Var x) {
+  to.insert(to.end(), x.value().data, x.value().data + x.size());
+}
 
 }  // namespace
 
 // What a request needs of the network: a view of the shopper.
 struct UserModel::Parts::Request {
   Request(const Parts& parts, const Shopper& shopper, int64_t moment, Ids asked, Tape& on)
-      : columns(parts.maker.request(shopper.events, moment, asked, parts.catalogue.counts)), batch(parts.gather(on, HistoryRows(columns), {&kOnly, 1})) {
+      : columns(parts.maker.request(shopper.events, moment, asked, parts.catalogue.counts)),
+        batch(parts.gather(on, HistoryRows(columns), {&kOnly, 1})) {
     e = on.constant({shopper.read, parts.model->depth()}, shopper.items);
     h = on.constant({shopper.read, parts.model->state_width()}, shopper.states);
     candidates = parts.model->candidates_of(on, batch, parts.catalogue);
@@ -158,7 +170,8 @@ Shopper UserModel::read(std::span<const Event> history, Tape& tape) const {
   shopper.last.resize(static_cast<size_t>(2 * H));
   const Var e = parts_->model->items(tape, batch.items, parts_->catalogue);
   append_numbers(shopper.items, e);
-  append_numbers(shopper.states, parts_->model->states(e, batch, {}, {shopper.last.data(), {1, 2 * H}, &cpu()}));
+  append_numbers(shopper.states,
+                 parts_->model->states(e, batch, {}, {shopper.last.data(), {1, 2 * H}, &cpu()}));
   return shopper;
 }
 
@@ -178,7 +191,8 @@ void UserModel::append(Shopper& shopper, const Event& event, Tape& tape) const {
   const Var before = tape.constant({1, 2 * H}, shopper.last);
   const Var e = parts_->model->items(tape, batch.items, parts_->catalogue);
   append_numbers(shopper.items, e);
-  append_numbers(shopper.states, parts_->model->states(e, batch, before, {shopper.last.data(), {1, 2 * H}, &cpu()}));
+  append_numbers(shopper.states,
+                 parts_->model->states(e, batch, before, {shopper.last.data(), {1, 2 * H}, &cpu()}));
   if (++shopper.read <= parts_->config.examples.longest) return;
   shopper.items.erase(shopper.items.begin(), shopper.items.begin() + e.cols());
   shopper.states.erase(shopper.states.begin(), shopper.states.begin() + H);
@@ -187,6 +201,7 @@ void UserModel::append(Shopper& shopper, const Event& event, Tape& tape) const {
 
 std::vector<real> UserModel::represent(const Shopper& shopper, int64_t moment, Tape& tape) const {
   check(!parts_->config.dupn.target, "represent: attention looks at a candidate");
+  check(parts_->model->rep_width() > 0, "represent: the model reads no history");
   tape.reset();
   const int32_t nobody = -1;
   const Parts::Request request(*parts_, shopper, moment, {&nobody, 1}, tape);
@@ -211,13 +226,14 @@ void UserModel::score(const Shopper& shopper, int64_t moment, Ids items, Tape& t
   }
 }
 
-std::vector<int32_t> UserModel::recommend(const Shopper& shopper, int64_t moment, int64_t k, bool known, Tape& tape) const {
+std::vector<int32_t> UserModel::recommend(const Shopper& shopper, int64_t moment, int64_t k, bool known,
+                                          Tape& tape) const {
   if (std::ranges::none_of(parts_->config.tasks, [](const auto& task) { return task.second.kind == "next"; }))
     fail(Fault::usage, "recommend: the model has no task of kind \"next\"; expected one");
   tape.reset();
   const int32_t nobody = -1;
   const Parts::Request request(*parts_, shopper, moment, {&nobody, 1}, tape);
-  const Var rep = parts_->model->represent(request.e, request.h, request.batch, {});
+  const Var rep = parts_->model->represent(request.e, request.h, request.batch, request.candidates);
   const Tensor z = parts_->model->next_logits(rep, parts_->catalogue).value();
   std::vector<bool> left_out(static_cast<size_t>(z.size()) + 1);
   for (const Event& event : shopper.events)
@@ -284,8 +300,12 @@ std::vector<Answers> UserModel::answer(const HistoryRows& rows, const Workers& w
       Answers& of_task = out.emplace_back();
       const std::span<const real> labels = batch.labels[k];
       const bool next = task.kind == "next";
-      const Tensor z = next ? model.next_logits(rep, parts_->catalogue).value()
+      List views(tape, std::ssize(labels));  // that are asked for the next item
+      for (size_t i = 0; next && i < labels.size(); ++i)
+        if (!std::isnan(labels[i])) views.add(batch.view[i]);
+      const Tensor z = next ? model.next_logits(gather(rep, views), parts_->catalogue).value()
                             : model.pair_logits(tape, k, rep, candidates, batch).value();
+      int64_t number = 0;
       for (size_t i = 0; i < labels.size(); ++i) {
         if (std::isnan(labels[i])) continue;
         of_task.labels.push_back(labels[i]);
@@ -294,7 +314,7 @@ std::vector<Answers> UserModel::answer(const HistoryRows& rows, const Workers& w
           continue;
         }
         const auto view = static_cast<size_t>(batch.view[i]);
-        const std::span<const real> of_view(z.data + static_cast<int64_t>(view) * z.cols(), static_cast<size_t>(z.cols()));
+        const std::span<const real> of_view(z.data + number++ * z.cols(), static_cast<size_t>(z.cols()));
         std::vector<bool> known(of_view.size() + 1);  // by the item's id, from 1 on
         const auto leave_out = [&](int32_t item) {
           if (static_cast<size_t>(item) < known.size()) known[static_cast<size_t>(item)] = true;
@@ -302,10 +322,14 @@ std::vector<Answers> UserModel::answer(const HistoryRows& rows, const Workers& w
         for (int32_t s = batch.views.begins[view]; s < batch.views.ends[view]; ++s)
           leave_out(batch.items[static_cast<size_t>(batch.seen[static_cast<size_t>(s)])]);
         for (const int32_t item : rows.older[begin + batch.row[i]]) leave_out(item);
+        // In the order of `recommend`; who is never recommended comes behind all.
         const auto target = static_cast<size_t>(labels[i]);
+        const bool found = target < known.size() && !known[target] && !std::isnan(of_view[target - 1]);
         int64_t rank = 0;
-        for (size_t item = 1; item < known.size(); ++item)
-          rank += !known[item] && (target >= known.size() || of_view[item - 1] > of_view[target - 1]);
+        for (size_t item = 1; item < known.size(); ++item) {
+          const real z = of_view[item - 1], of_target = found ? of_view[target - 1] : 0;
+          rank += !known[item] && (!found || z > of_target || (z == of_target && item < target));
+        }
         of_task.answers.push_back(static_cast<double>(rank));
       }
       ++k;
@@ -339,8 +363,8 @@ std::vector<std::pair<std::string, double>> UserModel::metrics(const std::vector
     };
     if (task.kind == "pair") {
       const auto& [probabilities, labels] = of_task;
-      add(kPairMetrics, {auc(probabilities, labels), pr_auc(probabilities, labels), log_loss(probabilities, labels),
-                         calibration_error(probabilities, labels)});
+      add(kPairMetrics, {auc(probabilities, labels), pr_auc(probabilities, labels),
+                         log_loss(probabilities, labels), calibration_error(probabilities, labels)});
       continue;
     }
     double hits = 0, gains = 0;

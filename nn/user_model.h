@@ -1,6 +1,6 @@
-// Users, as several tasks see them: everything that scoring needs in one object and one file. Events become histories
-// (data/events.h), histories rows with examples (data/examples.h), those the representation that all tasks share (nn/dupn.h).
-// `const` and thread-safe: each thread brings a Tape.
+// Users, as several tasks see them: everything that scoring needs in one object and one file. Events become
+// histories (data/events.h), histories rows with examples (data/examples.h), those the representation that
+// all tasks share (nn/dupn.h). `const` and thread-safe: each thread brings a Tape.
 #pragma once
 
 #include <filesystem>
@@ -30,19 +30,20 @@ struct UserConfig {
   void validate() const;
 };
 
-// What a model says of all examples of some rows: of pairs a probability, of the next item the rank of the one that came, from 0,
-// among all but those of the history.
+// What a model says of all examples of some rows: of pairs a probability, of the next item the rank of the
+// one that came, from 0, among all but those of the history.
 struct Answers {
   std::vector<double> answers, labels;  // of a task, where it was asked
 };
 
-// A user as scoring keeps one: the events, and what was computed of the newest of them. One event more costs one step.
+// A user as scoring keeps one: the events, and what was computed of the newest of them. One event more costs
+// one step.
 struct Shopper {
-  std::vector<Event> events;     // all of them, in the order of time
-  int64_t read = 0;              // the newest so many are known to the network
-  std::vector<real> items;       // [read,D]
-  std::vector<real> states;      // [read,H]
-  std::vector<real> last;        // h | c behind the newest
+  std::vector<Event> events;  // all of them, in the order of time
+  int64_t read = 0;           // the newest so many are known to the network
+  std::vector<real> items;    // [read,D]
+  std::vector<real> states;   // [read,H]
+  std::vector<real> last;     // h | c behind the newest
 };
 
 class UserModel {
@@ -64,16 +65,19 @@ class UserModel {
   // ---- serving. Every thread brings a Tape in Mode::score; a moment is in seconds and behind the shopper's events.
 
   Shopper read(std::span<const Event> history, Tape& tape) const;
-  // The same bits as reading the longer history, as long as that has no more than examples.longest events. Error(input) if the
-  // event is older than the newest.
+  // The same bits as reading the longer history, as long as that has no more than examples.longest events.
+  // Error(input) if the event is older than the newest.
   void append(Shopper& shopper, const Event& event, Tape& tape) const;
   std::vector<real> represent(const Shopper& shopper, int64_t moment, Tape& tape) const;
   // Of each task of pairs, in the order of their names, the probability of each item.
-  void score(const Shopper& shopper, int64_t moment, Ids items, Tape& tape, std::vector<std::vector<double>>& out) const;
-  // The k items most likely to be the next, best first, those of the history left out unless `known`. Error(usage) without such
-  // a task.
-  std::vector<int32_t> recommend(const Shopper& shopper, int64_t moment, int64_t k, bool known, Tape& tape) const;
-  // The attention of each of the newest events, the sum 1; of a model that looks at a candidate: this one. Empty: there is none.
+  void score(const Shopper& shopper, int64_t moment, Ids items, Tape& tape,
+             std::vector<std::vector<double>>& out) const;
+  // The k items most likely to be the next, best first, those of the history left out unless `known`.
+  // Error(usage) without such a task.
+  std::vector<int32_t> recommend(const Shopper& shopper, int64_t moment, int64_t k, bool known,
+                                 Tape& tape) const;
+  // The attention of each of the newest events, the sum 1; of a model that looks at a candidate: this one.
+  // Empty: there is none.
   std::vector<real> explain(const Shopper& shopper, int64_t moment, int32_t item, Tape& tape) const;
 
   // ---- training
@@ -82,7 +86,8 @@ class UserModel {
   void pretrain(const HistoryRows& rows);
   Objective objective(Tape& tape, const HistoryRows& rows, std::span<const int64_t> wanted) const;
   std::vector<Answers> answer(const HistoryRows& rows, const Workers& workers) const;  // by task
-  // "TASK.KEY" for the keys of its kind, and each key's mean over the tasks; NaN where the data do not define it.
+  // "TASK.KEY" for the keys of its kind, and each key's mean over the tasks; NaN where the data do not define
+  // it.
   std::vector<std::pair<std::string, double>> metrics(const std::vector<Answers>& answers) const;
   static constexpr const char* kPairMetrics[] = {"auc", "pr_auc", "logloss", "ece"};
   static constexpr const char* kNextMetrics[] = {"hr10", "ndcg10_all"};

@@ -231,5 +231,8 @@ TEST_CASE("config: a family's sections are named by the file") {
   CHECK(differences(settings, read).empty());
   check_refused("[groups.\"a b\"]\n", "1:9: groups.\"a b\": expected a name");
   check_refused("groups.x = 1\n", "unknown key \"groups.x\"");
-  check_setting_refused("groups.y.clip=1", "unknown key \"groups.y.clip\"");
+  apply_setting("groups.y.clip=1", settings);
+  CHECK(settings.groups["y"].clip == 1);
+  check_setting_refused("groups.y.clap=1", "did you mean");
+  check_setting_refused("groups.a b.clip=1", "groups.\"a b\": expected a name");
 }

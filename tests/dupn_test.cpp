@@ -1,5 +1,5 @@
-// The user model (nn/dupn.h, nn/user_model.h): its numbers against plain loops, its gradient, and that serving, appending and
-// growing give the bits of training.
+// The user model (nn/dupn.h, nn/user_model.h): its numbers against plain loops, its gradient, and that
+// serving, appending and growing give the bits of training.
 #include <cmath>
 #include <cstring>
 #include <map>
@@ -19,7 +19,9 @@ using Vector = std::vector<double>;
 
 struct Case {
   explicit Case(const UserConfig& config)
-      : config(config), histories(some_histories(small_catalogue())), model(config, small_catalogue(), 1),
+      : config(config),
+        histories(some_histories(small_catalogue())),
+        model(config, small_catalogue(), 1),
         columns(ExampleMaker(config.events, config.examples, config.tasks).make(histories, Part::train)),
         rows(columns, config.tasks) {
     model.pretrain(rows);
@@ -29,7 +31,8 @@ struct Case {
   double loss() const {
     Tape tape(cpu());
     double sum = 0;
-    for (const TaskLoss& task : model.objective(tape, rows, all).tasks) sum += static_cast<double>(task.loss.value().data[0]);
+    for (const TaskLoss& task : model.objective(tape, rows, all).tasks)
+      sum += static_cast<double>(task.loss.value().data[0]);
     return sum;
   }
 
@@ -50,7 +53,9 @@ struct Plain {
     const Parameter& p = *c.model.parameters().find("dupn/" + path);
     return static_cast<double>(p.value().data[row * p.shape.cols() + col]);
   }
-  int64_t cols(const std::string& path) const { return c.model.parameters().find("dupn/" + path)->shape.cols(); }
+  int64_t cols(const std::string& path) const {
+    return c.model.parameters().find("dupn/" + path)->shape.cols();
+  }
   bool has(const std::string& path) const { return c.model.parameters().find("dupn/" + path) != nullptr; }
   Vector row(const std::string& path, int64_t number) const {
     Vector out;
@@ -81,7 +86,8 @@ struct Plain {
     Vector e = row("item/id", id);
     for (size_t k = 0; k < 2; ++k) {
       Vector sum(static_cast<size_t>(c.config.dupn.attribute_width));
-      for (const int32_t value : c.model.catalogue().attributes[k].ragged()[id]) add(sum, row(text("item/attribute", k), value));
+      for (const int32_t value : c.model.catalogue().attributes[k].ragged()[id])
+        add(sum, row(text("item/attribute", k), value));
       join(e, sum);
     }
     return e;
@@ -97,7 +103,8 @@ struct Plain {
     Vector state(static_cast<size_t>(d.hidden)), cell = state;
     if (has("lstm/start"))
       for (int64_t j = 0; j < d.hidden; ++j)
-        state[static_cast<size_t>(j)] = at("lstm/start", 0, j), cell[static_cast<size_t>(j)] = at("lstm/start", 0, d.hidden + j);
+        state[static_cast<size_t>(j)] = at("lstm/start", 0, j),
+        cell[static_cast<size_t>(j)] = at("lstm/start", 0, d.hidden + j);
     for (size_t t = 0; t < n; ++t) {
       e.push_back(item(rows.item[of_row][t]));
       p.emplace_back();
@@ -110,11 +117,13 @@ struct Plain {
       }
       Vector x = e.back();
       if (d.gates) join(x, p.back());
-      const Vector gates = affine(x, "lstm/gates"), content = affine(e.back(), "lstm/content"), z = times(state, "lstm/U");
+      const Vector gates = affine(x, "lstm/gates"), content = affine(e.back(), "lstm/content"),
+                   z = times(state, "lstm/U");
       const auto H = static_cast<size_t>(d.hidden);
       const auto sigmoid = [](double v) { return 1 / (1 + std::exp(-v)); };
       for (size_t j = 0; j < H; ++j) {
-        cell[j] = sigmoid(gates[H + j] + z[H + j]) * cell[j] + sigmoid(gates[j] + z[j]) * std::tanh(content[j] + z[3 * H + j]);
+        cell[j] = sigmoid(gates[H + j] + z[H + j]) * cell[j] +
+                  sigmoid(gates[j] + z[j]) * std::tanh(content[j] + z[3 * H + j]);
         state[j] = sigmoid(gates[2 * H + j] + z[2 * H + j]) * std::tanh(cell[j]);
       }
       h.push_back(state);
@@ -161,11 +170,14 @@ struct Plain {
       if (has(head + "/candidate")) add(z, times(item(std::max(0, candidate)), head + "/candidate"));
       const Parameter& scale = *c.model.parameters().find("features/scale");
       const auto F = static_cast<size_t>(scale.shape.rows());
-      const size_t first = (static_cast<size_t>(rows.visible.starts[static_cast<size_t>(of_row)]) + example) * F;
+      const size_t first =
+          (static_cast<size_t>(rows.visible.starts[static_cast<size_t>(of_row)]) + example) * F;
       Vector x;
       for (size_t f = 0; f < F; ++f)
-        x.push_back(std::clamp((static_cast<double>(rows.features[first + f]) - static_cast<double>(scale.value().data[2 * f])) *
-                                   static_cast<double>(scale.value().data[2 * f + 1]), -5.0, 5.0));
+        x.push_back(std::clamp(
+            (static_cast<double>(rows.features[first + f]) - static_cast<double>(scale.value().data[2 * f])) *
+                static_cast<double>(scale.value().data[2 * f + 1]),
+            -5.0, 5.0));
       add(z, times(x, head + "/features"));
       for (int layer = 1; layer <= d.head_layers; ++layer) z = affine(relu(z), text(head, "/", layer));
       if (has(head + "/wide")) add(z, times(x, head + "/wide"));
@@ -217,12 +229,14 @@ TEST_CASE("dupn: every variant against plain loops") {
       CAPTURE(task.name);
       CHECK(static_cast<double>(task.rows) == asked[task.name]);
       CHECK(static_cast<double>(task.loss.value().data[0]) ==
-            doctest::Approx(config.tasks.at(task.name).weight * losses[task.name] / asked[task.name]).epsilon(tolerance));
+            doctest::Approx(config.tasks.at(task.name).weight * losses[task.name] / asked[task.name])
+                .epsilon(tolerance));
     }
   }
 }
 
-TEST_CASE("dupn: the gradient is the slope of the loss in random directions" * doctest::skip(sizeof(real) < sizeof(double))) {
+TEST_CASE("dupn: the gradient is the slope of the loss in random directions" *
+          doctest::skip(sizeof(real) < sizeof(double))) {
   for (const UserConfig& config : variants()) {
     Case c(config);
     Tape tape(cpu());
@@ -245,14 +259,18 @@ TEST_CASE("dupn: the gradient is the slope of the loss in random directions" * d
         const Tensor dense = gradients.dense(p);
         for (size_t i = 0; i < gradient.size(); ++i) gradient[i] = static_cast<double>(dense.data[i]);
       }
-      const auto direction = [&](size_t i) { return static_cast<double>(random_normal(key_of(3, p.path), i)); };
+      const auto direction = [&](size_t i) {
+        return static_cast<double>(random_normal(key_of(3, p.path), i));
+      };
       constexpr double kStep = 1e-6;
       double slope = 0, size = 0;
       const auto move = [&](double by) {
-        for (size_t i = 0; i < gradient.size(); ++i) p.value().data[i] += static_cast<real>(by * direction(i));
+        for (size_t i = 0; i < gradient.size(); ++i)
+          p.value().data[i] += static_cast<real>(by * direction(i));
         return c.loss();
       };
-      for (size_t i = 0; i < gradient.size(); ++i) slope += gradient[i] * direction(i), size += std::abs(gradient[i]);
+      for (size_t i = 0; i < gradient.size(); ++i)
+        slope += gradient[i] * direction(i), size += std::abs(gradient[i]);
       CHECK(size > 0);
       const double up = move(kStep), down = move(-2 * kStep);
       move(kStep);
@@ -349,7 +367,8 @@ TEST_CASE("dupn: growing changes no old score") {
   CHECK(grown.parameters().find("dupn/item/id")->shape.rows() == 21);
   const std::vector<Answers> a = c.model.answer(c.rows, Workers(1)), b = grown.answer(c.rows, Workers(1));
   for (size_t k = 0; k < 2; ++k) CHECK(a[k].answers == b[k].answers);
-  // The next item: new ones enlarge the softmax, the logits of the old ones are what they were, and so is their order.
+  // The next item: new ones enlarge the softmax, the logits of the old ones are what they were, and so is
+  // their order.
   Tape tape(cpu(), Mode::score);
   const Shopper shopper = c.model.read(c.histories[0], tape);
   const int64_t now = c.histories[0].back().time + 1;
@@ -358,7 +377,8 @@ TEST_CASE("dupn: growing changes no old score") {
   for (const int32_t item : grown.recommend(grown.read(c.histories[0], tape), now, 100, true, tape))
     if (item <= 12) after.push_back(item);
   CHECK(before == after);
-  CHECK(c.model.represent(shopper, now, tape) == grown.represent(grown.read(c.histories[0], tape), now, tape));
+  CHECK(c.model.represent(shopper, now, tape) ==
+        grown.represent(grown.read(c.histories[0], tape), now, tape));
 }
 
 TEST_CASE("dupn: users without events and items that nobody knows") {
@@ -367,7 +387,8 @@ TEST_CASE("dupn: users without events and items that nobody knows") {
     Tape tape(cpu(), Mode::score);
     const std::span<const std::string_view> none;
     const std::string_view texts[] = {"b1", "t0 new"};
-    const int32_t stranger = c.model.catalogue().add("stranger", none), akin = c.model.catalogue().add("akin", texts);
+    const int32_t stranger = c.model.catalogue().add("stranger", none),
+                  akin = c.model.catalogue().add("akin", texts);
     std::vector<std::vector<double>> scores;
     const std::vector<int32_t> asked = {1, stranger, akin, 0};
     c.model.score(c.model.read({}, tape), 5 * kDay, asked, tape, scores);
@@ -385,7 +406,12 @@ TEST_CASE("dupn: users without events and items that nobody knows") {
   Shopper shopper = c.model.read({}, tape);
   c.model.append(shopper, {1, 0, 2 * kDay}, tape);
   CHECK(shopper.states == c.model.read(std::vector<Event>{{1, 0, 2 * kDay}}, tape).states);
-  check_fails(Fault::input, [&] { c.model.append(shopper, {1, 0, kDay}, tape); }, "expected them in the order of time");
+  check_fails(
+      Fault::input,
+      [&] {
+        c.model.append(shopper, {1, 0, kDay}, tape);
+      },
+      "expected them in the order of time");
 }
 
 TEST_CASE("dupn: a million events are their newest") {
@@ -402,7 +428,8 @@ TEST_CASE("dupn: a million events are their newest") {
 
 TEST_CASE("dupn: metrics of answers") {
   const Case c(small_config());
-  const std::vector<Answers> answers = {{{0.9, 0.1, 0.8, 0.2}, {1, 0, 1, 0}}, {{0.5, 0.5}, {1, 0}}, {{0, 9, 10, 3}, {1, 2, 3, 4}}};
+  const std::vector<Answers> answers = {
+      {{0.9, 0.1, 0.8, 0.2}, {1, 0, 1, 0}}, {{0.5, 0.5}, {1, 0}}, {{0, 9, 10, 3}, {1, 2, 3, 4}}};
   std::map<std::string, double> metrics;
   for (const auto& [name, value] : c.model.metrics(answers)) metrics[name] = value;
   CHECK(metrics.at("buy.auc") == 1);
@@ -416,16 +443,20 @@ TEST_CASE("dupn: options that no model can have") {
   const auto refused = [](auto change, const char* part) {
     UserConfig config = small_config();
     change(config);
-    check_fails(Fault::usage, [&] { UserModel(config, small_catalogue(), 1); }, part);
+    check_fails(
+        Fault::usage, [&] { UserModel(config, small_catalogue(), 1); }, part);
   };
   refused([](UserConfig& c) { c.model = "lstm"; }, "model: unknown model \"lstm\"");
   refused([](UserConfig& c) { c.dupn.hidden = 0; }, "dupn.hidden: 0; expected 1 … 4096");
   refused([](UserConfig& c) { c.dupn.sequence = "gru"; }, "dupn.sequence: gru; expected lstm or none");
-  refused([](UserConfig& c) { c.dupn.pooling = "max"; }, "dupn.pooling: max; expected attention, mean or none");
+  refused([](UserConfig& c) { c.dupn.pooling = "max"; },
+          "dupn.pooling: max; expected attention, mean or none");
   refused([](UserConfig& c) { c.dupn.head_layers = -1; }, "dupn.head_layers: -1");
   refused([](UserConfig& c) { c.dupn.dropout = 1; }, "dupn.dropout: 1; expected 0 ≤ rate < 1");
   refused([](UserConfig& c) { c.dupn.item_penalty = -1; }, "dupn.item_penalty: -1");
   refused([](UserConfig& c) { c.dupn.target = true, c.dupn.pooling = "mean"; }, "dupn.target: true");
   refused([](UserConfig& c) { c.dupn.pooling = "none", c.dupn.newest_state = c.dupn.newest_item = false; },
           "dupn.pooling: none; expected a representation");
+  refused([](UserConfig& c) { c.dupn.target = true, c.tasks = {{"next", {.kind = "next"}}}; },
+          "dupn.target: true; expected a task of pairs");
 }

@@ -42,7 +42,8 @@ TEST_CASE("categories: ids are given in order and never move") {
   CHECK(categories.find("c") == 0);
   CHECK(categories[0] == "");
   CHECK(categories[2] == "a");
-  check_fails(Fault::bug, [&] { categories[3]; }, "no id 3");
+  check_fails(
+      Fault::bug, [&] { categories[3]; }, "no id 3");
 
   const TempDir folder;
   write_tensor_file(folder / "c", categories.arrays("x"), {});
@@ -56,11 +57,14 @@ TEST_CASE("categories: ids are given in order and never move") {
 TEST_CASE("categories: a damaged file is refused") {
   const TempDir folder;
   const auto refused = [&](std::string_view bytes, std::vector<int64_t> starts, const char* part) {
-    write_tensor_file(folder / "c",
-                      {NamedArray::of<uint8_t>("x/bytes", std::span(reinterpret_cast<const uint8_t*>(bytes.data()), bytes.size())),
-                       NamedArray::of<int64_t>("x/starts", starts)},
-                      {});
-    check_fails(Fault::input, [&] { Categories::load(TensorFile(folder / "c"), "x"); }, "x", part);
+    write_tensor_file(
+        folder / "c",
+        {NamedArray::of<uint8_t>("x/bytes",
+                                 std::span(reinterpret_cast<const uint8_t*>(bytes.data()), bytes.size())),
+         NamedArray::of<int64_t>("x/starts", starts)},
+        {});
+    check_fails(
+        Fault::input, [&] { Categories::load(TensorFile(folder / "c"), "x"); }, "x", part);
   };
   refused("ab", {}, "expected the ascending ends of 2 bytes");
   refused("ab", {0, 1}, "expected the ascending ends");
@@ -74,11 +78,11 @@ TEST_CASE("categories: a damaged file is refused") {
 TEST_CASE("events: a log in any order becomes histories in the order of time") {
   const TempDir folder;
   write_file(folder / "log.tsv",
-               "user\titem\twhat\twhen\tbrand\n"
-               "u\ti1\tclick\t2020-01-02 00:00\tx y\n"
-               "v\ti2\tbuy\t2020-01-01 00:01\t\n"
-               "u\ti2\tbuy\t2020-01-01 00:00\tz\n"
-               "u\ti3\tclick\t2020-01-02 00:00\tx\n");
+             "user\titem\twhat\twhen\tbrand\n"
+             "u\ti1\tclick\t2020-01-02 00:00\tx y\n"
+             "v\ti2\tbuy\t2020-01-01 00:01\t\n"
+             "u\ti2\tbuy\t2020-01-01 00:00\tz\n"
+             "u\ti3\tclick\t2020-01-02 00:00\tx\n");
   EventsConfig config = log_config();
   config.attributes = {"brand"};
   Catalogue catalogue(1);
@@ -87,7 +91,8 @@ TEST_CASE("events: a log in any order becomes histories in the order of time") {
         "u: i2/1@1577836800 i1/0@1577923200 i3/0@1577923200; v: i2/1@1577836860; ");
   const auto brands = [&](int32_t item) {
     std::string out;
-    for (const int32_t value : catalogue.attributes[0].ragged()[item]) out += std::string(catalogue.values[0][value]) + " ";
+    for (const int32_t value : catalogue.attributes[0].ragged()[item])
+      out += std::string(catalogue.values[0][value]) + " ";
     return out;
   };
   CHECK(brands(catalogue.items.find("i1")) == "x y ");
@@ -113,11 +118,12 @@ TEST_CASE("events: an older catalogue keeps its ids, new items stand behind") {
 
 TEST_CASE("events: ready sequences of several behaviours are merged by time") {
   const TempDir folder;
-  write_file(folder / "s.jsonl",
-               R"({"user":1,"a_sku_x":["i","j"],"a_ts_x":["50","10"],"a_c_x":[1,2],"b_sku":["k"],"b_ts":["20"],"b_c":[3],"label":1})"
-               "\n"
-               R"({"user":1,"a_sku_x":[],"a_ts_x":[],"a_c_x":[],"b_sku":[],"b_ts":[],"b_c":[],"label":0})"
-               "\n");
+  write_file(
+      folder / "s.jsonl",
+      R"({"user":1,"a_sku_x":["i","j"],"a_ts_x":["50","10"],"a_c_x":[1,2],"b_sku":["k"],"b_ts":["20"],"b_c":[3],"label":1})"
+      "\n"
+      R"({"user":1,"a_sku_x":[],"a_ts_x":[],"a_c_x":[],"b_sku":[],"b_ts":[],"b_c":[],"label":0})"
+      "\n");
   EventsConfig config;
   config.item = "sku";
   config.time = "ts";
@@ -131,9 +137,12 @@ TEST_CASE("events: ready sequences of several behaviours are merged by time") {
   CHECK(histories.cells == std::vector<std::vector<std::string>>{{"1", "0"}});
   CHECK(catalogue.values[0].size() == 4);
 
-  write_file(folder / "s.jsonl", R"({"user":1,"a_sku_x":["i"],"a_ts_x":[],"a_c_x":[1],"b_sku":[],"b_ts":[],"b_c":[],"label":1})" "\n");
-  check_fails(Fault::input, [&] { read_histories(folder / "s.jsonl", config, catalogue); }, "s.jsonl:1:",
-              "a_ts_x: 0 values; expected 1, as there are items");
+  write_file(folder / "s.jsonl",
+             R"({"user":1,"a_sku_x":["i"],"a_ts_x":[],"a_c_x":[1],"b_sku":[],"b_ts":[],"b_c":[],"label":1})"
+             "\n");
+  check_fails(
+      Fault::input, [&] { read_histories(folder / "s.jsonl", config, catalogue); },
+      "s.jsonl:1:", "a_ts_x: 0 values; expected 1, as there are items");
 }
 
 TEST_CASE("events: a table of items, and lists by blanks") {
@@ -153,8 +162,9 @@ TEST_CASE("events: a table of items, and lists by blanks") {
 
   write_file(folder / "items.tsv", "id\ttags\ni1\t7\ni1\t8\n");
   Catalogue other(1);
-  check_fails(Fault::input, [&] { read_items(folder / "items.tsv", config, "stop", other); },
-              "items.tsv:3:1: id: an item that was there before; expected every item once");
+  check_fails(
+      Fault::input, [&] { read_items(folder / "items.tsv", config, "stop", other); },
+      "items.tsv:3:1: id: an item that was there before; expected every item once");
 }
 
 TEST_CASE("events: bad rows are refused with their place, or skipped") {
@@ -163,7 +173,9 @@ TEST_CASE("events: bad rows are refused with their place, or skipped") {
     CAPTURE(row);
     write_file(folder / "log.tsv", "user\titem\twhat\twhen\nu\ti\tclick\t2020-01-01 00:00\n" + row + "\n");
     Catalogue catalogue(0);
-    check_fails(Fault::input, [&] { read_histories(folder / "log.tsv", log_config(), catalogue); }, "log.tsv:3:", part);
+    check_fails(
+        Fault::input, [&] { read_histories(folder / "log.tsv", log_config(), catalogue); },
+        "log.tsv:3:", part);
     CHECK(read_histories(folder / "log.tsv", log_config(), catalogue, "skip").events.size() == 1);
   };
   refused("u\ti\tview\t2020-01-01 00:00", "what: \"view\" is no behaviour; expected one of click, buy");
@@ -182,28 +194,42 @@ TEST_CASE("events: times in seconds, and a year where the text has none") {
   config.time_format = "seconds";
   CHECK(parse_time(config, "1577836800", seconds));
   CHECK(seconds == 1577836800);
-  for (const char* bad : {"", "-1", "1.5", "1e3", "9999999999999999", "12x"}) CHECK_FALSE(parse_time(config, bad, seconds));
+  for (const char* bad : {"", "-1", "1.5", "1e3", "9999999999999999", "12x"})
+    CHECK_FALSE(parse_time(config, bad, seconds));
   config.time_format = "%m-%d";
   config.year = 2014;
   CHECK(parse_time(config, "7-16", seconds));
   CHECK(seconds == 1405468800);
   CHECK_FALSE(config.with_hours());
+  config.time_format = "%Y-%m-%d %T";
+  CHECK(config.with_hours());
 }
 
 TEST_CASE("events: options that do not fit together") {
   const auto refused = [](auto change, const char* part) {
     EventsConfig config = log_config();
     change(config);
-    check_fails(Fault::usage, [&] { config.validate(); }, "events.", part);
+    check_fails(
+        Fault::usage, [&] { config.validate(); }, "events.", part);
   };
   refused([](EventsConfig& c) { c.user = ""; }, "user: empty");
   refused([](EventsConfig& c) { c.item = ""; }, "item: empty");
-  refused([](EventsConfig& c) { c.behaviours = {}; }, "behaviours: empty; expected the values of the column \"what\"");
+  refused([](EventsConfig& c) { c.behaviours = {}; },
+          "behaviours: empty; expected the values of the column \"what\"");
   refused([](EventsConfig& c) { c.lists = {"*"}; }, "behaviour: \"what\"; expected none beside events.lists");
-  refused([](EventsConfig& c) { c.behaviour = "", c.lists = {"a*", "b*", "c*"}; }, "lists: 3 patterns; expected one for each of the 2");
+  refused(
+      [](EventsConfig& c) {
+        c.behaviour = "", c.lists = {"a*", "b*", "c*"};
+      },
+      "lists: 3 patterns; expected one for each of the 2");
   refused([](EventsConfig& c) { c.behaviour = "", c.lists = {"a*", "b*"}, c.time = ""; }, "time: empty");
   refused([](EventsConfig& c) { c.behaviour = "", c.lists = {"a", "b*"}; }, "lists: \"a\"; expected one *");
   refused([](EventsConfig& c) { c.time_format = "age"; }, "time_format: age");
-  refused([](EventsConfig& c) { c.time_format = "date"; }, "time_format: \"date\"; expected seconds, age or a format");
+  refused([](EventsConfig& c) { c.time_format = "date"; },
+          "time_format: \"date\"; expected seconds, age or a format");
+  refused([](EventsConfig& c) { c.behaviours = {"click", "click"}; }, "behaviours: \"click\"; expected names, each once");
+  refused([](EventsConfig& c) { c.attributes = {"brand", ""}; }, "attributes: \"\"; expected names, each once");
+  refused([](EventsConfig& c) { c.behaviour = ""; }, "behaviours: 2; expected none without events.behaviour");
+  refused([](EventsConfig& c) { c.time_format = "%Y %z"; }, "without %z and %s");
   refused([](EventsConfig& c) { c.year = 14; }, "year: 14; expected 1970 … 9999");
 }

@@ -26,7 +26,8 @@ struct Given {
 };
 
 void add_history(Histories& histories, const std::string& user, const std::vector<Given>& events) {
-  for (const Given& event : events) histories.events.push_back({event.item, event.behaviour, event.day * kDay});
+  for (const Given& event : events)
+    histories.events.push_back({event.item, event.behaviour, event.day * kDay});
   histories.user.push_back(histories.users.add(user) - 1);
   histories.starts.push_back(std::ssize(histories.events));
 }
@@ -71,6 +72,18 @@ TEST_CASE("examples: without cuts each event but the first is asked for, the las
   CHECK(dev.numbers.at("label/next") == std::vector<float>{5, 9});
 }
 
+TEST_CASE("examples: how long ago an event was does not depend on what came later") {
+  const auto minutes = [](int64_t later) {
+    Histories histories;
+    for (const int64_t time : {int64_t{0}, int64_t{299}, later, later + 1}) histories.events.push_back({1, 0, time});
+    histories.user = {histories.users.add("u") - 1};
+    histories.starts.push_back(4);
+    const RowColumns train = ExampleMaker(timed_events(), {}, {{"next", {.kind = "next"}}}).make(histories, Part::train);
+    return list(train, "minutes", 0)[0] - list(train, "examples/minutes", 0)[0];
+  };
+  for (const int64_t later : {300, 301, 310, 359, 360, 599, 86'399}) CHECK(minutes(later) == minutes(299));
+}
+
 TEST_CASE("examples: only the newest events are read, the items of the others are known") {
   Histories histories;
   add_history(histories, "u", {{1, 0, 0}, {2, 0, 1}, {1, 0, 2}, {3, 0, 3}, {4, 0, 4}, {5, 0, 5}});
@@ -80,7 +93,8 @@ TEST_CASE("examples: only the newest events are read, the items of the others ar
   const RowColumns dev = maker.make(histories, Part::dev), train = maker.make(histories, Part::train);
   CHECK(list(dev, "item", 0) == Numbers{3, 4});
   CHECK(list(dev, "older", 0) == Numbers{1, 2});
-  CHECK(list(dev, "gap", 0) == Numbers{ExampleMaker::gap(kDay), ExampleMaker::gap(kDay)});  // what is before is known
+  CHECK(list(dev, "gap", 0) ==
+        Numbers{ExampleMaker::gap(kDay), ExampleMaker::gap(kDay)});  // what is before is known
   CHECK(list(train, "item", 0) == Numbers{1, 3});
   CHECK(train.numbers.at("label/next") == std::vector<float>{3, 4});
 }
@@ -88,10 +102,13 @@ TEST_CASE("examples: only the newest events are read, the items of the others ar
 TEST_CASE("examples: pairs at a cut, labels within the horizon, a day includes its evening") {
   Histories histories;
   for (const char* user : {"a", "b", "c", "d", "e", "f", "g", "h"})
-    add_history(histories, user, {{1, 0, 8}, {2, 0, 9}, {1, 0, 9}, {4, 0, 9}, {1, 1, 10}, {2, 0, 19}, {3, 0, 12}, {2, 1, 25}});
+    add_history(histories, user,
+                {{1, 0, 8}, {2, 0, 9}, {1, 0, 9}, {4, 0, 9}, {1, 1, 10}, {2, 0, 19}, {3, 0, 12}, {2, 1, 25}});
   ExamplesConfig config = cut_at({"1970-01-10"}, 2);  // day 9
   config.horizon = 10;
-  const Tasks tasks = {{"buy", {.kind = "pair", .behaviour = "buy"}}, {"any", {.kind = "pair"}}, {"click", {.behaviour = "click"}}};
+  const Tasks tasks = {{"buy", {.kind = "pair", .behaviour = "buy"}},
+                       {"any", {.kind = "pair"}},
+                       {"click", {.behaviour = "click"}}};
   const ExampleMaker maker(timed_events(), config, tasks);
   for (const Part part : {Part::train, Part::dev}) {
     const RowColumns columns = maker.make(histories, part);
@@ -156,7 +173,8 @@ TEST_CASE("examples: folds share no user") {
 
 TEST_CASE("examples: numbers of a user and an item") {
   const EventsConfig events = timed_events();
-  const std::vector<Event> history = {{7, 0, 0}, {7, 0, 10 * kDay}, {8, 1, 10 * kDay + 3600}, {7, 1, 36 * kDay}};
+  const std::vector<Event> history = {
+      {7, 0, 0}, {7, 0, 10 * kDay}, {8, 1, 10 * kDay + 3600}, {7, 1, 36 * kDay}};
   ItemCounts counts{3, {}};
   counts.add(history), counts.add(std::vector<Event>{{7, 1, 0}, {7, 1, 1}, {9, 0, 2}});
   const PairNumbers numbers(2, history, 40 * kDay, counts, true);
@@ -199,8 +217,9 @@ TEST_CASE("examples: numbers of a user and an item") {
 TEST_CASE("examples: gaps are the paper's") {
   const int64_t minute = 60, hour = 3600;
   const std::vector<std::pair<int64_t, int>> steps = {
-      {0, 0}, {5 * minute - 1, 0}, {5 * minute, 1}, {15 * minute, 2}, {30 * minute, 3}, {hour, 4}, {4 * hour, 5},
-      {9 * hour, 6}, {24 * hour, 7}, {2 * kDay, 8}, {7 * kDay, 9}, {30 * kDay, 10}, {1000 * kDay, 10}};
+      {0, 0},        {5 * minute - 1, 0}, {5 * minute, 1},  {15 * minute, 2}, {30 * minute, 3},
+      {hour, 4},     {4 * hour, 5},       {9 * hour, 6},    {24 * hour, 7},   {2 * kDay, 8},
+      {7 * kDay, 9}, {30 * kDay, 10},     {1000 * kDay, 10}};
   for (const auto& [seconds, step] : steps) {
     CAPTURE(seconds);
     CHECK(ExampleMaker::gap(seconds) == step);
@@ -211,16 +230,20 @@ TEST_CASE("examples: nothing to learn is said") {
   Histories histories;
   add_history(histories, "u", {{1, 0, 1}, {2, 0, 2}, {1, 0, 9}});
   const auto refused = [&](const ExamplesConfig& config, const Tasks& tasks, const char* part) {
-    check_fails(Fault::input, [&] { ExampleMaker(timed_events(), config, tasks).make(histories, Part::train); }, "tasks.", part);
+    check_fails(
+        Fault::input, [&] { ExampleMaker(timed_events(), config, tasks).make(histories, Part::train); },
+        "tasks.", part);
   };
   refused(cut_at({"1970-01-04"}, 2, -1), {{"buy", {.behaviour = "buy"}}}, "buy: only one class to train on");
   refused(cut_at({"1970-01-01"}, 2, -1), {{"buy", {.behaviour = "buy"}}}, "buy: no example to train on");
-  refused({}, {{"next", {.kind = "next", .behaviour = "buy"}}}, "next: no example to train on; expected histories of three");
+  refused({}, {{"next", {.kind = "next", .behaviour = "buy"}}},
+          "next: no example to train on; expected histories of three");
 }
 
 TEST_CASE("examples: options that do not fit together") {
   const auto refused = [](const ExamplesConfig& config, const Tasks& tasks, const char* part) {
-    check_fails(Fault::usage, [&] { ExampleMaker(timed_events(), config, tasks); }, part);
+    check_fails(
+        Fault::usage, [&] { ExampleMaker(timed_events(), config, tasks); }, part);
   };
   const Tasks pair = {{"buy", {.behaviour = "buy"}}}, next = {{"n", {.kind = "next"}}};
   refused({}, {}, "tasks: none; expected a section");
@@ -232,8 +255,10 @@ TEST_CASE("examples: options that do not fit together") {
   refused(cut_at({"1970-01-02"}, 2, 1, 1), pair, "examples.test_fold: 1; expected another");
   refused(cut_at({}, 2), next, "examples.folds: 2; expected 0 without cuts");
   refused({.longest = 0}, next, "examples.longest: 0");
-  refused({}, {{"a", {.kind = "next"}}, {"b", {.kind = "next"}}}, "tasks.b.kind: next; expected one such task only");
+  refused({}, {{"a", {.kind = "next"}}, {"b", {.kind = "next"}}},
+          "tasks.b.kind: next; expected one such task only");
   refused({}, {{"a", {.kind = "guess"}}}, "tasks.a.kind: \"guess\"; expected pair or next");
-  refused({}, {{"a", {.kind = "next", .behaviour = "steal"}}}, "tasks.a.behaviour: \"steal\"; expected one of");
+  refused({}, {{"a", {.kind = "next", .behaviour = "steal"}}},
+          "tasks.a.behaviour: \"steal\"; expected one of");
   refused({}, {{"a", {.kind = "next", .weight = -1}}}, "tasks.a.weight: -1");
 }

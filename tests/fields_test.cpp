@@ -102,8 +102,7 @@ TEST_CASE("fields: keys, values and help, as declared") {
   settings.trainer.epochs = 9;
   const Fields fields = settings;
   std::string listed;
-  for (const Field& field : fields.all())
-    listed += text(field.key, "=", to_text(field.value()), " ");
+  for (const Field& field : fields.all()) listed += text(field.key, "=", to_text(field.value()), " ");
   CHECK(listed ==
         "stem=true seed=1 trainer.epochs=9 trainer.learning_rate=0.001 "
         "device=\"cpu\" columns=[\"query\", \"title\"] ");
@@ -124,7 +123,8 @@ TEST_CASE("fields: a family's sections are made by name") {
   Fields fields = settings;
   CHECK(fields.at("phases.late.epochs").value() == FieldValue(int64_t{4}));
   CHECK(fields.find("phases.early.epochs") == nullptr);
-  for (const char* nothing_new : {"phases.late", "trainer", "trainer.adam", "phase.x"}) fields.make(nothing_new);
+  for (const char* nothing_new : {"phases.late", "trainer", "trainer.adam", "phase.x"})
+    fields.make(nothing_new);
   CHECK(settings.phases.size() == 1);
   fields.make("phases.early");
   fields.at("phases.early.epochs").set(int64_t{2});

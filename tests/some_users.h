@@ -20,9 +20,12 @@ inline UserConfig small_config() {
   config.examples.longest = 7;
   config.examples.cuts = {"1970-03-01 00", "1970-04-01 00"};
   config.examples.folds = 2;
-  config.tasks = {{"buy", {.behaviour = "buy", .weight = 2}}, {"click", {.behaviour = "click"}}, {"next", {.kind = "next"}}};
+  config.tasks = {{"buy", {.behaviour = "buy", .weight = 2}},
+                  {"click", {.behaviour = "click"}},
+                  {"next", {.kind = "next"}}};
   DupnConfig& dupn = config.dupn;
-  dupn.item_width = 5, dupn.attribute_width = 3, dupn.property_width = 2, dupn.hidden = 6, dupn.head_width = 4;
+  dupn.item_width = 5, dupn.attribute_width = 3, dupn.property_width = 2, dupn.hidden = 6,
+  dupn.head_width = 4;
   dupn.learned_start = dupn.newest_state = dupn.newest_item = true;
   dupn.dropout = 0, dupn.item_penalty = 0;
   return config;
@@ -46,8 +49,10 @@ inline Histories some_histories(const Catalogue& catalogue, int users = 24) {
     int64_t time = 0;
     for (uint64_t i = 0; i < 3 + random_bits(key, 0) % 18; ++i) {
       time += static_cast<int64_t>(random_bits(key, 3 * i + 1) % (16 * kDay));
-      histories.events.push_back({static_cast<int32_t>(1 + random_bits(key, 3 * i + 2) % static_cast<uint64_t>(catalogue.items.size() - 1)),
-                                  static_cast<int32_t>(random_bits(key, 3 * i + 3) % 2), time});
+      histories.events.push_back(
+          {static_cast<int32_t>(1 + random_bits(key, 3 * i + 2) %
+                                        static_cast<uint64_t>(catalogue.items.size() - 1)),
+           static_cast<int32_t>(random_bits(key, 3 * i + 3) % 2), time});
     }
     histories.user.push_back(histories.users.add(text("u", user)) - 1);
     histories.starts.push_back(std::ssize(histories.events));

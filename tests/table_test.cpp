@@ -190,18 +190,20 @@ TEST_CASE("malformed rows: the error names the byte") {
 TEST_CASE("lists: an array is its values by blanks where a caller wants lists, and only there") {
   TableRequest lists = kTwo;
   lists.lists = true;
-  CHECK(rows_of("t.jsonl", "{\"b\":[1,\"x\",true,0.50],\"a\":[ ],\"z\":[[1],{}]}\n{\"a\":[7],\"b\":8}\n", lists) ==
-        Lines{"1:1 x 1 0.50|-|-", "2:8|7|-"});
+  CHECK(rows_of("t.jsonl", "{\"b\":[1,\"x\",true,0.50],\"a\":[ ],\"z\":[[1],{}]}\n{\"a\":[7],\"b\":8}\n",
+                lists) == Lines{"1:1 x 1 0.50|-|-", "2:8|7|-"});
   CHECK(rows_of("t.jsonl", "{\"b\":[1],\"a\":[\"22\",\"3\"]}\n", lists, 1) == Lines{"1:1|22 3|-"});
   const auto refused_list = [&](const std::string& bytes, const char* part) {
     CAPTURE(bytes);
     test::check_fails(
         Fault::input, [&] { rows_of("t.jsonl", bytes, lists); }, part);
   };
-  refused_list("{\"a\":1,\"b\":[\"x y\"]}\n", "t.jsonl:1:12: b: a list with an empty value or a blank in it; expected values");
+  refused_list("{\"a\":1,\"b\":[\"x y\"]}\n",
+               "t.jsonl:1:12: b: a list with an empty value or a blank in it; expected values");
   refused_list("{\"a\":1,\"b\":[1,\"\"]}\n", "a list with an empty value");
   refused_list("{\"a\":1,\"b\":[null]}\n", "a list with an empty value");
-  refused_list("{\"a\":1,\"b\":[[1]]}\n", "t.jsonl:1:12: b: an array; expected a string, a number, true, false, null or a list of them");
+  refused_list("{\"a\":1,\"b\":[[1]]}\n",
+               "t.jsonl:1:12: b: an array; expected a string, a number, true, false, null or a list of them");
   refused_list("{\"a\":1,\"b\":[{}]}\n", "b: an object; expected");
   refused_list("{\"a\":1,\"b\":{}}\n", "b: an object; expected");
 }

@@ -78,6 +78,10 @@ class Reader {
     at(node.source().begin, [&] { field.set(value(node, field)); });
   }
 
+  void make_section_of(const std::string& key) {
+    if (const size_t dot = key.rfind('.'); dot != key.npos) at({}, [&] { fields_.make(key.substr(0, dot)); });
+  }
+
   [[noreturn]] void refuse(toml::source_position position, const std::string& what) const {
     if (with_positions_) fail(Fault::usage, place_, ":", position.line, ":", position.column, ": ", what);
     fail(Fault::usage, place_, ": ", what);
@@ -183,6 +187,7 @@ void apply_setting(std::string_view setting, Fields fields) {
       fail(Fault::usage, place, ": ", one_line(error.description()));
     document = toml::table{{"value", given}};
   }
+  reader.make_section_of(key);
   reader.assign(key, *document.get("value"), {});
 }
 

@@ -3,13 +3,15 @@
 #include <algorithm>
 #include <cstdio>
 
+#include "core/backend.h"
 #include "core/file.h"
-#include "data/market.h"
+#include "data/shoppers.h"
 #include "tools/config.h"
 #include "tools/explain.h"
+#include "tools/job.h"
+#include "tools/probe.h"
 #include "tools/progress.h"
 #include "tools/report.h"
-#include "tools/job.h"
 
 namespace steelyard {
 
@@ -127,17 +129,62 @@ Learned learn(Language language, const std::filesystem::path& out, bool quiet) {
   return {std::move(market), std::move(config), std::move(bm25), std::move(deepbow)};
 }
 
+// A user model of the shop's shoppers, its metrics on dev, and how much of their hidden taste its representation holds.
+struct LearnedUsers {
+  Metrics metrics;
+  Table tastes;
+};
+
+LearnedUsers learn_users(const Market& market, const std::filesystem::path& out, bool quiet) {
+  const Shoppers shoppers = write_shoppers(out / "market", market, {});
+  const std::unique_ptr<Job> job = users_job();
+  parse_config(kMarketDupn, "market_dupn.toml", job->fields());
+  job->place().data_dir = (out / "market").string();
+  LearnedUsers learned;
+  learned.metrics = train_run(*job, out / "dupn", {.quiet = quiet}).best;
+
+  UserModel model = UserModel::open(out / "dupn" / "model.safetensors");
+  const Histories histories =
+      read_histories((out / "market" / "events.tsv").string(), model.config().events, model.catalogue());
+  std::vector<size_t> of_user;  // users are numbered as they come
+  std::vector<bool> known(shoppers.late.size());
+  for (const ShopperEvent& event : shoppers.events)
+    if (const auto shopper = static_cast<size_t>(event.shopper); !known[shopper])
+      known[shopper] = true, of_user.push_back(shopper);
+  std::vector<std::vector<real>> vectors;
+  std::vector<int> brands, levels;
+  Tape tape(cpu(), Mode::score);
+  for (int64_t h = 0; h < histories.size(); ++h) {
+    const std::span<const Event> history = histories[h];
+    vectors.push_back(model.represent(model.read(history, tape), history.back().time + 1, tape));
+    const Taste& taste = shoppers.late[of_user[static_cast<size_t>(histories.user[static_cast<size_t>(h)])]];
+    brands.push_back(taste.brand), levels.push_back(taste.price_level);
+  }
+  learned.tastes = {
+      "What the vectors of shoppers know of their taste",
+      {"taste", "found", "shuffled"},
+      {},
+      "A straight line through half of the shoppers' vectors names the taste of the other half. Shuffled: "
+      "the "
+      "line is fitted on tastes that were dealt to the wrong shoppers. No model was ever told a taste."};
+  for (const auto& [what, labels] : {std::pair{"favourite brand", &brands}, {"price level", &levels}})
+    learned.tastes.rows.push_back(
+        {what, rounded(probe(vectors, *labels)), rounded(probe(vectors, *labels, 1))});
+  return learned;
+}
+
 void run_demo(const std::filesystem::path& out, bool quiet) {
   if (std::filesystem::exists(out) && !std::filesystem::is_empty(out)) {
     if (!std::filesystem::exists(out / kMark))
       fail(Fault::usage, "--out ", out.string(),
            ": the folder is in use; expected a new or empty one, or one of an earlier demo");
-    for (const char* made : {"market", "deepbow", "bm25", "deepbow_zh", "bm25_zh", "report.html"})
+    for (const char* made : {"market", "deepbow", "bm25", "deepbow_zh", "bm25_zh", "dupn", "report.html"})
       std::filesystem::remove_all(out / made);
   }
   std::filesystem::create_directories(out);
   write_atomically(out / kMark, "made by steelyard demo, which may replace what it made\n");
   Learned english = learn(Language::english, out, quiet), chinese = learn(Language::chinese, out, quiet);
+  LearnedUsers users = learn_users(english.market, out, quiet);
 
   Report report;
   report.title = "A simulated shop";
@@ -195,7 +242,19 @@ void run_demo(const std::filesystem::path& out, bool quiet) {
     count(*learned, synonyms_of(market.categories, market, model, text("synonyms of products", zh)));
     count(*learned, synonyms_of(market.attributes, market, model, text("synonyms of attributes", zh)));
   }
-  report.tables = {std::move(comparison), std::move(meant)};
+  console << "\nshoppers                       ";
+  for (const auto& [name, value] : users.metrics)
+    if (name == "buy.auc" || name == "click.auc" || name == "next.hr10")
+      console << name << " " << rounded(value) << "   ";
+  console << "\ntaste in their vectors         found      shuffled\n";
+  for (const std::vector<std::string>& row : users.tastes.rows) {
+    char line[80];
+    std::snprintf(line, sizeof line, "%-30s %-10s %s\n", row[0].c_str(), row[1].c_str(), row[2].c_str());
+    console << line;
+  }
+  Table dupn{"DUPN on shoppers that nobody trained on", {"metric", "value"}, {}, ""};
+  for (const auto& [name, value] : users.metrics) dupn.rows.push_back({name, rounded(value)});
+  report.tables = {std::move(comparison), std::move(meant), std::move(dupn), std::move(users.tastes)};
   for (const Learned* learned : {&english, &chinese})
     report.best.push_back(explained(learned->deepbow.model, learned->market));
   write_atomically(out / "report.html", report_page(report));
@@ -242,9 +301,10 @@ void add_market(CLI::App& app) {
       fail(Fault::usage, "--out ", o->out, ": the folder is in use; expected a new or empty one");
     const Market english = write_market(o->out, config),
                  chinese = write_market(o->out, config, Language::chinese);
+    const Shoppers shoppers = write_shoppers(o->out, english, {.seed = config.seed});
     Progress(o->quiet).message(text(o->out, ": ", english.products.size(), " products, ",
                                     english.queries.size(), " queries in English, ", chinese.queries.size(),
-                                    " in Chinese"));
+                                    " in Chinese, ", shoppers.late.size(), " shoppers"));
   });
 }
 

@@ -73,9 +73,10 @@ void add_explain(CLI::App& app) {
   struct Options : UsersRequest {
     std::string query, product, html;
   };
-  CLI::App* verb = add_verb(app, "explain",
-                            "the matched words of a pair, summing exactly to its score, or the attention over a history",
-                            "steelyard explain run --query 'shower faucet' --product 'Chrome Shower Faucet'");
+  CLI::App* verb =
+      add_verb(app, "explain",
+               "the matched words of a pair, summing exactly to its score, or the attention over a history",
+               "steelyard explain run --query 'shower faucet' --product 'Chrome Shower Faucet'");
   const auto o = std::make_shared<Options>();
   verb->add_option("MODEL", o->model, "model file or run folder")->required();
   verb->add_option("--query", o->query, "text of the query");

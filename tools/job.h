@@ -1,5 +1,5 @@
-// A run of training as tools/train.cpp sees it: what the loop needs of a kind of model. relevance_job.cpp and users_job.cpp are the
-// kinds that there are.
+// A run of training as tools/train.cpp sees it: what the loop needs of a kind of model. relevance_job.cpp and
+// users_job.cpp are the kinds that there are.
 #pragma once
 
 #include <functional>
@@ -40,7 +40,7 @@ class Job {
   virtual Parameters& parameters() = 0;
   virtual void pretrain(const Workers& workers) = 0;
   virtual int64_t rows() const = 0;
-  virtual int64_t dev_rows() const = 0;  // 0: nothing to evaluate on
+  virtual int64_t dev_rows() const = 0;      // 0: nothing to evaluate on
   virtual std::string identity() const = 0;  // of model and rows
   virtual Objective objective(Tape& tape, std::span<const int64_t> rows, double progress) const = 0;
   virtual Findings evaluate(const Workers& workers) const = 0;

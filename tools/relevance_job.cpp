@@ -23,7 +23,8 @@ class RelevanceJob final : public Job {
   void prepare(const Workshop& shop) override {
     model_.emplace(untrained(shop));
     const auto encoded = [&](const std::string& file, const char* name) {
-      return model_->encode_rows(data_path(file), config_.data.bad_rows, shop.cache / name, shop.say, shop.stop);
+      return model_->encode_rows(data_path(file), config_.data.bad_rows, shop.cache / name, shop.say,
+                                 shop.stop);
     };
     train_.emplace(encoded(config_.data.train, "train.rows"));
     if (!config_.data.dev.empty()) dev_.emplace(encoded(config_.data.dev, "dev.rows"));
@@ -34,7 +35,8 @@ class RelevanceJob final : public Job {
   int64_t dev_rows() const override { return dev_ ? dev_->pairs.size() : 0; }
   std::string identity() const override {
     RelevanceConfig copy = config_;
-    return text(to_json(copy), " ", train_->cache.key(), " ", dev_ ? dev_->cache.key() : std::string("no dev rows"));
+    return text(to_json(copy), " ", train_->cache.key(), " ",
+                dev_ ? dev_->cache.key() : std::string("no dev rows"));
   }
   Objective objective(Tape& tape, std::span<const int64_t> rows, double progress) const override {
     return model_->objective(tape, train_->pairs, rows, progress);
@@ -44,13 +46,15 @@ class RelevanceJob final : public Job {
     return {model_->metrics(rows.scores, dev_->pairs.grades, dev_->pairs.groups), Relevance::figures(rows),
             model_->collapse(rows)};
   }
-  void save(const std::filesystem::path& path, const Metadata& more) const override { model_->save(path, more); }
+  void save(const std::filesystem::path& path, const Metadata& more) const override {
+    model_->save(path, more);
+  }
 
   void report(const std::filesystem::path& path, Report& report, const std::atomic<bool>* stop) override;
   std::string vocabulary() const override {
     const Vocabulary& vocabulary = model_->vocabulary();
-    return text("terms       ", vocabulary.entries(), " of their own, ", vocabulary.size() - vocabulary.entries(),
-                " buckets\n");
+    return text("terms       ", vocabulary.entries(), " of their own, ",
+                vocabulary.size() - vocabulary.entries(), " buckets\n");
   }
   std::string in_words(std::span<const int64_t> rows) override;
 
@@ -90,17 +94,19 @@ Relevance RelevanceJob::from_older(const Workshop& shop) {
                                                older.dictionary(), shop.stop, &older.vocabulary())
                                        .vocabulary
                                  : older.vocabulary();
-  Relevance model(config_, std::move(vocabulary), static_cast<uint64_t>(config_.trainer.seed), std::move(dictionary),
-                  &older);
-  shop.say(text("goes on from ", path.string(), ": ", model.vocabulary().entries() - older.vocabulary().entries(),
-                " new terms", new_parameters(model.parameters(), older.parameters())));
+  Relevance model(config_, std::move(vocabulary), static_cast<uint64_t>(config_.trainer.seed),
+                  std::move(dictionary), &older);
+  shop.say(text("goes on from ", path.string(), ": ",
+                model.vocabulary().entries() - older.vocabulary().entries(), " new terms",
+                new_parameters(model.parameters(), older.parameters())));
   return model;
 }
 
 Relevance RelevanceJob::untrained(const Workshop& shop) {
   if (!shop.options.older.empty()) return from_older(shop);
   std::optional<Dictionary> dictionary;
-  if (!config_.tokenizer.dictionary.empty()) dictionary = Dictionary::read(data_path(config_.tokenizer.dictionary));
+  if (!config_.tokenizer.dictionary.empty())
+    dictionary = Dictionary::read(data_path(config_.tokenizer.dictionary));
   Corpus corpus = read_corpus(config_, data_path(config_.data.train), config_.data.bad_rows,
                               dictionary ? &*dictionary : nullptr, shop.stop);
   if (config_.bm25.mean_length == 0) config_.bm25.mean_length = corpus.mean_product_length;

@@ -79,7 +79,7 @@ struct UserRunConfig : UserConfig, TrainingConfig {
   }
 };
 
-// tools/configs/market_deepbow.toml and market_deepbow_zh.toml
-extern const char *const kMarketDeepBow, *const kMarketDeepBowZh;
+// tools/configs/market_deepbow.toml, market_deepbow_zh.toml and market_dupn.toml
+extern const char *const kMarketDeepBow, *const kMarketDeepBowZh, *const kMarketDupn;
 
 }  // namespace steelyard

@@ -184,9 +184,9 @@ void run_evaluate(const ServeOptions& o) {
 }  // namespace
 
 void add_score(CLI::App& app) {
-  CLI::App* verb = add_verb(app, "score",
-                            "one line per row, in order: the sum over matched words, or a column per task of users",
-                            "steelyard score run shop/relevance_test.tsv | head");
+  CLI::App* verb = add_verb(
+      app, "score", "one line per row, in order: the sum over matched words, or a column per task of users",
+      "steelyard score run shop/relevance_test.tsv | head");
   const auto o = add_options(verb, false);
   verb->add_flag("--probability", o->probability, "of relevance, print the calibrated probability instead");
   verb->add_option("--events", o->events, "of users, their histories");
@@ -194,8 +194,9 @@ void add_score(CLI::App& app) {
 }
 
 void add_encode(CLI::App& app) {
-  CLI::App* verb = add_verb(app, "encode", "as JSON lines, one bag of weighted words per row or one vector per user",
-                            "steelyard encode run shop/relevance_test.tsv --side query | head -3");
+  CLI::App* verb =
+      add_verb(app, "encode", "as JSON lines, one bag of weighted words per row or one vector per user",
+               "steelyard encode run shop/relevance_test.tsv --side query | head -3");
   const auto o = add_options(verb, false);
   verb->add_option("--side", o->side, "of relevance, query or product");
   verb->add_option("--id", o->id,
@@ -214,7 +215,8 @@ void add_evaluate(CLI::App& app) {
 
 void add_recommend(CLI::App& app) {
   CLI::App* verb = add_verb(app, "recommend", "the next items of each history, best first",
-                            "steelyard recommend run shop/events.tsv --top 10 | head -3");
+                            "steelyard market --out market && steelyard train tools/configs/market_dupn.toml --data-dir "
+                            "market --out users && steelyard recommend users market/events.tsv --top 10 | head -3");
   const auto o = add_options(verb, true);
   verb->add_option("--top", o->top, "items per user")->check(CLI::Range(1, 1'000'000));
   verb->add_flag("--with-history", o->with_history, "also items that the user knows");

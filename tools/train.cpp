@@ -246,8 +246,8 @@ Outcome train_run(Job& job, const std::filesystem::path& folder, const TrainOpti
   if (job.dev_rows() > 0) training.evaluate = [&] { return job.evaluate(workers); };
   training.save = [&](const std::filesystem::path& path) { job.save(path, {{"training", training_json}}); };
 
-  Trainer trainer(job.parameters(), training, config, job.training().optimizer, job.training().schedule, workers,
-                  folder);
+  Trainer trainer(job.parameters(), training, config, job.training().optimizer, job.training().schedule,
+                  workers, folder);
   trainer.on_step = [&](const StepRecord& record) { progress.step(record); };
   trainer.on_evaluate = [&](int64_t step, const Findings& found, bool best) {
     progress.evaluated(step, found, best);
@@ -272,6 +272,15 @@ Outcome train_run(Job& job, const std::filesystem::path& folder, const TrainOpti
 
 namespace {
 
+// The one option that decides which others there are.
+struct Kind {
+  std::string model;
+  template <class F>
+  void fields(F&& f) {
+    f("model", model, "");
+  }
+};
+
 // What `train` and `update` have in common.
 struct RunOptions : TrainOptions {
   std::string config, out, device, data_dir, model;
@@ -294,11 +303,10 @@ struct RunOptions : TrainOptions {
 
   void run() {
     older = model;
-    std::string kind = peek_config(config, "model");
-    constexpr std::string_view kModel = "model=";
+    Kind kind{peek_config(config, "model")};
     for (const std::string& setting : settings)
-      if (setting.starts_with(kModel)) kind = setting.substr(kModel.size());
-    const std::unique_ptr<Job> job = make_job(kind);
+      if (setting.starts_with("model=")) apply_setting(setting, kind);
+    const std::unique_ptr<Job> job = make_job(kind.model);
     read_config(config, job->fields());
     for (const std::string& setting : settings) apply_setting(setting, job->fields());
     if (!data_dir.empty()) job->place().data_dir = data_dir;

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cstdio>
+#include <optional>
 
 #include "core/backend.h"
 #include "core/file.h"
@@ -45,7 +46,8 @@ std::string name_of(const Histories& histories, int64_t history) {
 // NumPy's format, version 1.0: float32, row-major.
 std::string npy(const std::vector<std::vector<real>>& rows) {
   const size_t cols = rows.empty() ? 0 : rows[0].size();
-  std::string header = text("{'descr': '<f4', 'fortran_order': False, 'shape': (", rows.size(), ", ", cols, "), }");
+  std::string header =
+      text("{'descr': '<f4', 'fortran_order': False, 'shape': (", rows.size(), ", ", cols, "), }");
   constexpr size_t kBefore = 10, kAlign = 64;
   header.append((kAlign - (kBefore + header.size() + 1) % kAlign) % kAlign, ' ');
   header += '\n';
@@ -76,7 +78,8 @@ void score_users(const UsersRequest& o) {
   if (o.events.empty()) fail(Fault::usage, "--events: missing; expected the users' histories");
   const Histories histories = read_log(model, o.events);
   std::vector<int64_t> of_user(static_cast<size_t>(histories.users.size()), -1);
-  for (int64_t h = 0; h < histories.size(); ++h) of_user[static_cast<size_t>(histories.user[static_cast<size_t>(h)]) + 1] = h;
+  for (int64_t h = 0; h < histories.size(); ++h)
+    of_user[static_cast<size_t>(histories.user[static_cast<size_t>(h)]) + 1] = h;
   const EventsConfig& events = model.config().events;
   std::vector<std::string> tasks;
   for (const auto& [name, task] : model.config().tasks)
@@ -91,7 +94,8 @@ void score_users(const UsersRequest& o) {
   out << "\n";
   // Rows of one user and one moment that follow each other are one request.
   struct Request {
-    int64_t history = -1, moment = 0;
+    int64_t history = -1;
+    std::optional<int64_t> moment;  // of the row; else behind all that the user has done
     std::vector<int32_t> items;
   };
   std::vector<Request> requests;
@@ -102,34 +106,45 @@ void score_users(const UsersRequest& o) {
       const Request& asked = requests[static_cast<size_t>(i)];
       std::span<const Event> history;
       if (asked.history >= 0) history = histories[asked.history];
-      if (events.timed() && asked.moment != 0)
+      if (asked.moment)
         history = history.first(static_cast<size_t>(
-            std::ranges::partition_point(history, [&](const Event& e) { return e.time < asked.moment; }) - history.begin()));
+            std::ranges::partition_point(history, [&](const Event& e) { return e.time < *asked.moment; }) -
+            history.begin()));
       Tape tape(cpu(), Mode::score);
       const Shopper shopper = model.read(history, tape);
+      // In pieces, so that memory does not grow with the candidates.
+      const size_t piece = model.config().dupn.target ? 256 : 16384;
+      const int64_t moment = asked.moment ? *asked.moment : now(history);
+      std::string& text = lines[static_cast<size_t>(i)];
       std::vector<std::vector<double>> scores;
-      model.score(shopper, asked.moment != 0 ? asked.moment : now(history), asked.items, tape, scores);
-      for (size_t item = 0; item < asked.items.size(); ++item)
-        for (size_t k = 0; k < scores.size(); ++k)
-          lines[static_cast<size_t>(i)] += (k ? "\t" : "") + number(scores[k][item]) + (k + 1 == scores.size() ? "\n" : "");
+      for (size_t first = 0; first < asked.items.size(); first += piece) {
+        const Ids items = Ids(asked.items).subspan(first, std::min(piece, asked.items.size() - first));
+        model.score(shopper, moment, items, tape, scores);
+        for (size_t item = 0; item < items.size(); ++item)
+          for (size_t k = 0; k < scores.size(); ++k)
+            text += (k ? "\t" : "") + number(scores[k][item]) + (k + 1 == scores.size() ? "\n" : "");
+      }
     });
     for (const std::string& line : lines) out << line;
     out.flush();
     requests.clear();
   };
-  const std::span<const std::string_view> no_attributes;
   int64_t waiting = 0;
   try {
     for (Row row; reader.next(row); ++waiting) {
       Request asked;
-      if (const int32_t user = histories.users.find(row[0])) asked.history = of_user[static_cast<size_t>(user)];
-      if (events.timed() && row.has(2) && !ExampleMaker::moment(events, row[2], asked.moment))
+      if (const int32_t user = histories.users.find(row[0]))
+        asked.history = of_user[static_cast<size_t>(user)];
+      for (const size_t column : {size_t{0}, size_t{1}})
+        if (!row.has(column)) row.refuse(column, "an empty cell", column == 0 ? "a user" : "an item");
+      if (events.timed() && row.has(2) && !ExampleMaker::moment(events, row[2], asked.moment.emplace()))
         row.refuse(2, "no time", "events.time_format = \"" + events.time_format + "\"");
       constexpr int64_t kWaiting = 1 << 16;
-      const bool same = !requests.empty() && requests.back().history == asked.history && requests.back().moment == asked.moment;
+      const bool same = !requests.empty() && requests.back().history == asked.history &&
+                        requests.back().moment == asked.moment;
       if (waiting >= kWaiting && !same) answer(), waiting = 0;
       if (requests.empty() || !same) requests.push_back(asked);
-      requests.back().items.push_back(model.catalogue().add(row[1], no_attributes));
+      requests.back().items.push_back(model.catalogue().items.find(row[1]));
     }
   } catch (const Error&) {
     answer();  // whatever was read before a bad row is finished first
@@ -141,7 +156,11 @@ void score_users(const UsersRequest& o) {
 void encode_users(const UsersRequest& o) {
   UserModel model = open_users(o.model);
   if (model.config().dupn.target)
-    fail(Fault::usage, "encode: the model's attention looks at a candidate (dupn.target); expected one that does not");
+    fail(Fault::usage,
+         "encode: the model's attention looks at a candidate (dupn.target); expected one that does not");
+  const DupnConfig& dupn = model.config().dupn;
+  if (dupn.pooling == "none" && !dupn.newest_state && !dupn.newest_item)
+    fail(Fault::usage, "encode: the model reads no history (dupn.pooling); expected one that does");
   const Histories histories = read_log(model, o.data);
   if (o.npy.empty())
     return print_histories(histories, o.threads, [&](int64_t h, Tape& tape) {
@@ -179,7 +198,8 @@ void explain_user(const UsersRequest& o) {
   const Histories histories = read_log(model, o.events);
   const int32_t user = histories.users.find(o.user);
   if (user == 0) fail(Fault::input, o.events, ": no events of user \"", o.user, "\"; expected some");
-  const auto number_of = std::ranges::find(histories.user, user - 1) - histories.user.begin();
+  int64_t number_of = histories.size() - 1;  // the last of the user's
+  while (histories.user[static_cast<size_t>(number_of)] != user - 1) --number_of;
   const std::span<const Event> history = histories[number_of];
   Tape tape(cpu(), Mode::score);
   const Shopper shopper = model.read(history, tape);
@@ -189,8 +209,10 @@ void explain_user(const UsersRequest& o) {
   const EventsConfig& events = model.config().events;
   const std::span<const Event> seen = history.last(weights.size());
   Output out;
-  if (o.json) out << "{\"user\":" << json_text(o.user) << ",\"events\":[";
-  else out << "attention  behaviour  item\n";
+  if (o.json)
+    out << "{\"user\":" << json_text(o.user) << ",\"events\":[";
+  else
+    out << "attention  behaviour  item\n";
   for (size_t i = 0; i < seen.size(); ++i) {
     const std::string name(model.catalogue().items[seen[i].item]);
     const std::string behaviour =
@@ -216,7 +238,8 @@ void evaluate_users(const UsersRequest& o) {
     fail(Fault::usage, "--part: \"", wanted, "\"; expected train, dev or test");
   const Part part = wanted == "train" ? Part::train : wanted == "dev" ? Part::dev : Part::test;
   const Histories histories = read_log(model, o.data);
-  const RowColumns columns = ExampleMaker(config.events, config.examples, config.tasks).make(histories, part, model.catalogue().counts);
+  const RowColumns columns = ExampleMaker(config.events, config.examples, config.tasks)
+                                 .make(histories, part, model.catalogue().counts);
   const std::vector<Answers> answers = model.answer(HistoryRows(columns, config.tasks), Workers(o.threads));
   Output out;
   out << "{\"rows\":" << std::to_string(columns.ids.at("user").size()) << ",\"tasks\":{";

@@ -1,4 +1,5 @@
-// What the verbs do with a model of users (nn/user_model.h); score.cpp and explain.cpp do it with one of relevance.
+// What the verbs do with a model of users (nn/user_model.h); score.cpp and explain.cpp do it with one of
+// relevance.
 #pragma once
 
 #include <string>
@@ -16,7 +17,9 @@ struct UsersRequest {
   bool with_history = false, json = false;
 };
 
-void score_users(const UsersRequest& request);      // a header, then a line per row of DATA: the probability of each task of pairs
+void score_users(
+    const UsersRequest&
+        request);  // a header, then a line per row of DATA: the probability of each task of pairs
 void encode_users(const UsersRequest& request);     // the representation of each history of DATA
 void recommend_users(const UsersRequest& request);  // user and items of each history of DATA
 void explain_user(const UsersRequest& request);     // the attention over one user's events

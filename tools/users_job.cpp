@@ -24,16 +24,20 @@ class UsersJob final : public Job {
     config_.UserConfig::validate();
     steelyard::validate(config_, config_.run);
     require(config_.data.dev.empty(), "data.dev", config_.data.dev, "nothing: [examples] says what dev is");
+    require(!config_.dupn.frozen || config_.optimizer.weight_decay == 0, "optimizer.weight_decay",
+            config_.optimizer.weight_decay, "0 beside dupn.frozen: a decay would move what is frozen");
     std::set<std::string> known;
     for (const auto& [name, task] : config_.tasks) {
       const bool pair = task.kind == "pair";
-      const std::span<const char* const> keys = pair ? std::span(UserModel::kPairMetrics) : std::span<const char* const>(UserModel::kNextMetrics);
+      const std::span<const char* const> keys =
+          pair ? std::span(UserModel::kPairMetrics) : std::span<const char* const>(UserModel::kNextMetrics);
       for (const char* key : keys) known.insert({key, name + "." + key});
     }
     if (known.contains(config_.trainer.criterion)) return;
     std::string list;
     for (const std::string& metric : known) list += (list.empty() ? "" : ", ") + metric;
-    fail(Fault::usage, "trainer.criterion: no metric \"", config_.trainer.criterion, "\"; expected one of ", list);
+    fail(Fault::usage, "trainer.criterion: no metric \"", config_.trainer.criterion, "\"; expected one of ",
+         list);
   }
 
   void prepare(const Workshop& shop) override {
@@ -45,21 +49,26 @@ class UsersJob final : public Job {
     if (!shop.options.older.empty()) {
       older.emplace(from_older(shop));
       catalogue = older->catalogue();
+      content += text(" ", key_part(MappedFile(Relevance::file_of(shop.options.older)).text()));
     }
     if (!events.items.empty()) {
       const std::string items = data_path(events.items);
       content += text(" ", key_part(MappedFile(items).text()));
-      if (!older) read_items(items, events, config_.data.bad_rows, catalogue);
+      read_items(items, events, config_.data.bad_rows, catalogue);
     }
-    const Histories histories = read_histories(log, events, catalogue, config_.data.bad_rows, {}, shop.stop);
+    const Histories histories = read_histories(log, events, catalogue, config_.data.bad_rows, {}, shop.stop,
+                                               events.items.empty());
     const ExampleMaker maker(events, config_.examples, config_.tasks);
     if (!older) catalogue.counts = maker.count(histories);
-    model_.emplace(config_, std::move(catalogue), static_cast<uint64_t>(config_.trainer.seed), older ? &*older : nullptr);
+    model_.emplace(config_, std::move(catalogue), static_cast<uint64_t>(config_.trainer.seed),
+                   older ? &*older : nullptr);
     UserConfig copy = config_;
     const std::string key = text(kRowsFormat, " ", content, " ", config_.data.bad_rows, " ", to_json(copy));
     const auto rows = [&](Part part, const char* name) {
-      return RowCache::open_or_build(shop.cache / name, text(key, " ", name), 
-                                     [&] { return maker.make(histories, part, model_->catalogue().counts); });
+      return RowCache::open_or_build(shop.cache / name, text(key, " ", name),
+                                     [&] {
+        return maker.make(histories, part, model_->catalogue().counts, older.has_value());
+      });
     };
     train_.emplace(rows(Part::train, "train.rows"), config_.tasks);
     if (has_dev()) dev_.emplace(rows(Part::dev, "dev.rows"), config_.tasks);
@@ -79,13 +88,16 @@ class UsersJob final : public Job {
   Findings evaluate(const Workers& workers) const override {
     return {model_->metrics(model_->answer(dev_->rows, workers))};
   }
-  void save(const std::filesystem::path& path, const Metadata& more) const override { model_->save(path, more); }
+  void save(const std::filesystem::path& path, const Metadata& more) const override {
+    model_->save(path, more);
+  }
 
   void report(const std::filesystem::path&, Report&, const std::atomic<bool>*) override {}
   std::string vocabulary() const override {
     std::string out = text("items       ", model_->catalogue().items.size() - 1, "\n");
     for (size_t k = 0; k < config_.events.attributes.size(); ++k)
-      out += text("attribute   ", config_.events.attributes[k], ", ", model_->catalogue().values[k].size() - 1, " values\n");
+      out += text("attribute   ", config_.events.attributes[k], ", ",
+                  model_->catalogue().values[k].size() - 1, " values\n");
     return out;
   }
   std::string in_words(std::span<const int64_t> wanted) override {
@@ -115,7 +127,8 @@ class UsersJob final : public Job {
     UserConfig &ours = config_, theirs = older.config();
     // What gives the parameters of a name their meaning.
     for (const std::string& key : differences(theirs, ours))
-      if (update ? !key.starts_with("examples.") : key == "events.behaviours" || key == "events.attributes")
+      if (update ? !key.starts_with("examples.") && key != "events.items"
+                 : key == "events.behaviours" || key == "events.attributes")
         refuse_difference(key, path);
     if (update) check_optimizer(older.metadata(), config_.optimizer, path);
     return older;

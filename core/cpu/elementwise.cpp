@@ -49,7 +49,7 @@ void CpuBackend::axpy(real scale, Tensor x, Tensor y) {
 void CpuBackend::dropout(uint64_t key, real rate, Tensor x, Tensor y) {
   const real scale = 1 / (1 - rate);
   for (int64_t i = 0; i < x.size(); ++i)
-    if (random_uniform(key, static_cast<uint64_t>(i)) >= rate) y.data[i] += scale * x.data[i];
+    y.data[i] += random_uniform(key, static_cast<uint64_t>(i)) >= rate ? scale * x.data[i] : 0;  // no branch
 }
 
 void CpuBackend::weighted_sum(real scale, Tensor x, Tensor w, Tensor y) {

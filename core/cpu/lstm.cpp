@@ -1,6 +1,6 @@
-// Long short-term memory. At each step the sequences that reach it are one matrix, and the states stand step after step:
-// what a step reads is the front of what the step before it wrote. A row has the same bits in any batch, so a step more
-// from a saved state gives those of the whole sequence.
+// Long short-term memory. At each step the sequences that reach it are one matrix, and the states stand step
+// after step: what a step reads is the front of what the step before it wrote. A row has the same bits in any
+// batch, so a step more from a saved state gives those of the whole sequence.
 #include <algorithm>
 
 #include "core/arena.h"
@@ -11,11 +11,13 @@ namespace steelyard {
 
 namespace {
 
-// Step t of the trace: `count` positions from `at` on in what has one row per position, and in hidden and cells from
-// `state` on, those of the step before from `before` on.
+// Step t of the trace: `count` positions from `at` on in what has one row per position, and in hidden and
+// cells from `state` on, those of the step before from `before` on.
 struct Step {
   Step(const Steps& steps, int64_t t)
-      : at(start(steps, t)), count(start(steps, t + 1) - at), state(sequences(steps) + at),
+      : at(start(steps, t)),
+        count(start(steps, t + 1) - at),
+        state(sequences(steps) + at),
         before(t == 0 ? 0 : sequences(steps) + start(steps, t - 1)) {}
   static int64_t start(const Steps& steps, int64_t t) { return steps.starts[static_cast<size_t>(t)]; }
   static int64_t sequences(const Steps& steps) { return static_cast<int64_t>(steps.sequences.size()); }
@@ -28,15 +30,17 @@ void for_last(const Steps& steps, F f) {
   int64_t reached = 0;
   for (int64_t t = steps.size(); t-- > 0;) {
     const Step step(steps, t);
-    for (; reached < step.count; ++reached) f(steps.sequences[static_cast<size_t>(reached)], step.state + reached);
+    for (; reached < step.count; ++reached)
+      f(steps.sequences[static_cast<size_t>(reached)], step.state + reached);
   }
-  for (; reached < Step::sequences(steps); ++reached) f(steps.sequences[static_cast<size_t>(reached)], reached);
+  for (; reached < Step::sequences(steps); ++reached)
+    f(steps.sequences[static_cast<size_t>(reached)], reached);
 }
 
 }  // namespace
 
-void CpuBackend::lstm(Tensor gates, Tensor content, Tensor U, const Steps& steps, Tensor first, LstmTrace trace,
-                      Tensor last, Tensor h) {
+void CpuBackend::lstm(Tensor gates, Tensor content, Tensor U, const Steps& steps, Tensor first,
+                      LstmTrace trace, Tensor last, Tensor h) {
   const int64_t H = U.rows();
   for (int64_t s = 0; s < Step::sequences(steps); ++s) {
     real *const hidden = trace.hidden.data + s * H, *const cell = trace.cells.data + s * H;
@@ -82,8 +86,9 @@ void CpuBackend::lstm(Tensor gates, Tensor content, Tensor U, const Steps& steps
 
 // forward was, at each step:  z = [gates | content] + h₋₁ · U,  (h, c) = LstmCell(z, c₋₁)
 // so now, from the last on:   dz = LstmCell′(dh, dc),  dh₋₁ += dz · Uᵀ;  for all at once dU += h₋₁ᵀ · dz
-void CpuBackend::lstm_grad(Tensor U, const Steps& steps, LstmTrace trace, Tensor dh, Arena& scratch, real beta_gates,
-                           Tensor dgates, real beta_content, Tensor dcontent, Tensor dU, Tensor dfirst) {
+void CpuBackend::lstm_grad(Tensor U, const Steps& steps, LstmTrace trace, Tensor dh, Arena& scratch,
+                           real beta_gates, Tensor dgates, real beta_content, Tensor dcontent, Tensor dU,
+                           Tensor dfirst) {
   const int64_t H = U.rows(), sequences = Step::sequences(steps), n = trace.activations.rows();
   const Arena::Mark mark = scratch.mark();
   const Tensor turned = scratch.tensor({4 * H, H}), dz = scratch.tensor({n, 4 * H});
@@ -103,8 +108,8 @@ void CpuBackend::lstm_grad(Tensor U, const Steps& steps, LstmTrace trace, Tensor
       for_lanes(H, [&](auto at) {
         Lane i = at.load(unit), f = at.load(unit + H), o = at.load(unit + 2 * H), g = at.load(unit + 3 * H);
         Lane of_cell = at.load(dc);
-        LstmCell::backward(i, f, o, g, at.load(before), at.load(cell), Lane(at.load(of_row) + at.load(carried)),
-                           of_cell);
+        LstmCell::backward(i, f, o, g, at.load(before), at.load(cell),
+                           Lane(at.load(of_row) + at.load(carried)), of_cell);
         at.store(to, i), at.store(to + H, f), at.store(to + 2 * H, o), at.store(to + 3 * H, g);
         at.store(dc, of_cell);
       });

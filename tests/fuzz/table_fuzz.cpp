@@ -56,8 +56,10 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   if (size == 0) return 0;
   const char* names[] = {"f.tsv", "f.csv", "f.jsonl", "stdin"};
   const char* name = names[data[0] & 3];
-  const TableRequest request{
-      .required = {"a"}, .optional = {"b", "c"}, .bad_rows = data[0] & 4 ? "skip" : "stop", .lists = (data[0] & 8) != 0};
+  const TableRequest request{.required = {"a"},
+                             .optional = {"b", "c"},
+                             .bad_rows = data[0] & 4 ? "skip" : "stop",
+                             .lists = (data[0] & 8) != 0};
   const size_t piece = 1 + (data[0] >> 3);
   const std::string_view bytes(reinterpret_cast<const char*>(data) + 1, size - 1);
   const uint64_t hash = read_all(name, bytes, request, piece);

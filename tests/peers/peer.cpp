@@ -323,7 +323,8 @@ void users(const fs::path& folder) {
     const ExampleMaker maker(config.events, config.examples, config.tasks);
     const Histories histories = test::some_histories(test::small_catalogue());
     UserModel model(config, test::small_catalogue(), 1);
-    const RowCache cache = RowCache::open_or_build(at / "train.rows", "", [&] { return maker.make(histories, Part::train); });
+    const RowCache cache =
+        RowCache::open_or_build(at / "train.rows", "", [&] { return maker.make(histories, Part::train); });
     const HistoryRows rows(cache, config.tasks);
     model.pretrain(rows);
     test::stir(model);
