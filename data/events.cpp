@@ -39,11 +39,13 @@ void EventsConfig::validate() const {
   if (named && lists.empty() && behaviours.empty())
     fail(Fault::usage, "events.behaviours: empty; expected the values of the column \"", behaviour, "\"");
   if (!named && !behaviours.empty())
-    fail(Fault::usage, "events.behaviours: ", behaviours.size(), "; expected none without events.behaviour or lists");
-  for (const auto& [key, names] : {std::pair{"events.behaviours", behaviours}, {"events.attributes", attributes}})
+    fail(Fault::usage, "events.behaviours: ", behaviours.size(),
+         "; expected none without events.behaviour or lists");
+  for (const auto& [key, names] :
+       {std::pair{"events.behaviours", behaviours}, {"events.attributes", attributes}})
     for (size_t i = 0; i < names.size(); ++i)
-      if (names[i].empty() || std::find(names.begin(), names.begin() + static_cast<std::ptrdiff_t>(i), names[i]) !=
-                                  names.begin() + static_cast<std::ptrdiff_t>(i))
+      if (names[i].empty() || std::find(names.begin(), names.begin() + static_cast<std::ptrdiff_t>(i),
+                                        names[i]) != names.begin() + static_cast<std::ptrdiff_t>(i))
         fail(Fault::usage, key, ": \"", names[i], "\"; expected names, each once");
   if (!lists.empty() && !behaviour.empty())
     fail(Fault::usage, "events.behaviour: \"", behaviour, "\"; expected none beside events.lists");
@@ -61,7 +63,8 @@ void EventsConfig::validate() const {
     fail(Fault::usage, "events.time_format: \"", time_format,
          "\"; expected seconds, age or a format as %Y-%m-%d");
   if (time_format.find("%z") != time_format.npos || time_format.find("%s") != time_format.npos)
-    fail(Fault::usage, "events.time_format: \"", time_format, "\"; expected times of one zone, without %z and %s");
+    fail(Fault::usage, "events.time_format: \"", time_format,
+         "\"; expected times of one zone, without %z and %s");
   if (year < 1970 || year > 9999) fail(Fault::usage, "events.year: ", year, "; expected 1970 … 9999");
 }
 

@@ -25,9 +25,11 @@ int daytime(int64_t seconds) {  // night, morning, afternoon, evening
 
 int32_t minutes_between(int64_t from, int64_t to) {
   // Of whole minutes on the clock: so the minutes between two moments are those from each to a third, subtracted.
-  const auto minute = [](int64_t seconds) { return (seconds - (seconds % kMinute + kMinute) % kMinute) / kMinute; };
-  return static_cast<int32_t>(std::clamp<int64_t>(minute(to) - minute(from), std::numeric_limits<int32_t>::min(),
-                                                  std::numeric_limits<int32_t>::max()));
+  const auto minute = [](int64_t seconds) {
+    return (seconds - (seconds % kMinute + kMinute) % kMinute) / kMinute;
+  };
+  return static_cast<int32_t>(std::clamp<int64_t>(
+      minute(to) - minute(from), std::numeric_limits<int32_t>::min(), std::numeric_limits<int32_t>::max()));
 }
 
 int fold_of(std::string_view user, int folds) {
@@ -156,7 +158,8 @@ void ExampleMaker::add_next(RowColumns& out, std::span<const Event> history, int
       const Event& event = history[static_cast<size_t>(target)];
       if (!asks(task, event)) continue;
       constexpr int32_t kMost = 1 << 24;  // a label is a float
-      if (event.item > kMost) fail(Fault::input, "tasks.", name, ": more than ", kMost, " items; expected less");
+      if (event.item > kMost)
+        fail(Fault::input, "tasks.", name, ": more than ", kMost, " items; expected less");
       add_example(out, target - before, events_.timed() ? minutes_between(event.time, moment) : 0, -1);
       out.numbers["label/" + name].back() = static_cast<float>(event.item);
       out.numbers["feature"].resize(out.numbers["feature"].size() + features_, 0);
@@ -318,7 +321,8 @@ RowColumns ExampleMaker::make(const Histories& histories, Part part, const ItemC
                               bool of_others) const {
   if (cuts_.empty() && part == Part::test)
     fail(Fault::usage, "examples.cuts: none; expected some, or there is no part for test");
-  const bool counted = part == Part::train && !of_others;  // the users that are asked are those that were counted
+  const bool counted =
+      part == Part::train && !of_others;  // the users that are asked are those that were counted
   std::map<int64_t, ItemCounts> of_cut;
   for (const int64_t cut : cuts_)
     if (counted) of_cut[cut] = count(histories, cut);

@@ -95,7 +95,8 @@ class ExampleMaker {
   // `counts` are those of the last cut, for dev and test. Error(input) if there is no example, or of a task
   // for pairs only one class to train or to choose by.
   // `of_others`: they are an older model's, also for training, where otherwise each cut has its own.
-  RowColumns make(const Histories& histories, Part part, const ItemCounts& counts = {}, bool of_others = false) const;
+  RowColumns make(const Histories& histories, Part part, const ItemCounts& counts = {},
+                  bool of_others = false) const;
   // One row, of a request: the newest of these events, which are all before the moment, and an example
   // without labels of each candidate (-1: of none).
   RowColumns request(std::span<const Event> history, int64_t moment, Ids candidates,

@@ -43,7 +43,8 @@ void UserConfig::validate() const {
   const auto asks = [&](const char* kind) {
     return std::ranges::any_of(tasks, [&](const auto& task) { return task.second.kind == kind; });
   };
-  require(!dupn.target || asks("pair"), "dupn.target", "true", "a task of pairs, whose candidate it looks at");
+  require(!dupn.target || asks("pair"), "dupn.target", "true",
+          "a task of pairs, whose candidate it looks at");
   require(!asks("next") || dupn.pooling != "none" || dupn.newest_state || dupn.newest_item, "dupn.pooling",
           dupn.pooling, "a representation: a task asks for the next item");
 }

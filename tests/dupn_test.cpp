@@ -457,6 +457,9 @@ TEST_CASE("dupn: options that no model can have") {
   refused([](UserConfig& c) { c.dupn.target = true, c.dupn.pooling = "mean"; }, "dupn.target: true");
   refused([](UserConfig& c) { c.dupn.pooling = "none", c.dupn.newest_state = c.dupn.newest_item = false; },
           "dupn.pooling: none; expected a representation");
-  refused([](UserConfig& c) { c.dupn.target = true, c.tasks = {{"next", {.kind = "next"}}}; },
-          "dupn.target: true; expected a task of pairs");
+  refused(
+      [](UserConfig& c) {
+        c.dupn.target = true, c.tasks = {{"next", {.kind = "next"}}};
+      },
+      "dupn.target: true; expected a task of pairs");
 }

@@ -227,8 +227,16 @@ TEST_CASE("events: options that do not fit together") {
   refused([](EventsConfig& c) { c.time_format = "age"; }, "time_format: age");
   refused([](EventsConfig& c) { c.time_format = "date"; },
           "time_format: \"date\"; expected seconds, age or a format");
-  refused([](EventsConfig& c) { c.behaviours = {"click", "click"}; }, "behaviours: \"click\"; expected names, each once");
-  refused([](EventsConfig& c) { c.attributes = {"brand", ""}; }, "attributes: \"\"; expected names, each once");
+  refused(
+      [](EventsConfig& c) {
+        c.behaviours = {"click", "click"};
+      },
+      "behaviours: \"click\"; expected names, each once");
+  refused(
+      [](EventsConfig& c) {
+        c.attributes = {"brand", ""};
+      },
+      "attributes: \"\"; expected names, each once");
   refused([](EventsConfig& c) { c.behaviour = ""; }, "behaviours: 2; expected none without events.behaviour");
   refused([](EventsConfig& c) { c.time_format = "%Y %z"; }, "without %z and %s");
   refused([](EventsConfig& c) { c.year = 14; }, "year: 14; expected 1970 … 9999");

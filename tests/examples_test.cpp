@@ -75,10 +75,12 @@ TEST_CASE("examples: without cuts each event but the first is asked for, the las
 TEST_CASE("examples: how long ago an event was does not depend on what came later") {
   const auto minutes = [](int64_t later) {
     Histories histories;
-    for (const int64_t time : {int64_t{0}, int64_t{299}, later, later + 1}) histories.events.push_back({1, 0, time});
+    for (const int64_t time : {int64_t{0}, int64_t{299}, later, later + 1})
+      histories.events.push_back({1, 0, time});
     histories.user = {histories.users.add("u") - 1};
     histories.starts.push_back(4);
-    const RowColumns train = ExampleMaker(timed_events(), {}, {{"next", {.kind = "next"}}}).make(histories, Part::train);
+    const RowColumns train =
+        ExampleMaker(timed_events(), {}, {{"next", {.kind = "next"}}}).make(histories, Part::train);
     return list(train, "minutes", 0)[0] - list(train, "examples/minutes", 0)[0];
   };
   for (const int64_t later : {300, 301, 310, 359, 360, 599, 86'399}) CHECK(minutes(later) == minutes(299));

@@ -214,9 +214,10 @@ void add_evaluate(CLI::App& app) {
 }
 
 void add_recommend(CLI::App& app) {
-  CLI::App* verb = add_verb(app, "recommend", "the next items of each history, best first",
-                            "steelyard market --out market && steelyard train tools/configs/market_dupn.toml --data-dir "
-                            "market --out users && steelyard recommend users market/events.tsv --top 10 | head -3");
+  CLI::App* verb =
+      add_verb(app, "recommend", "the next items of each history, best first",
+               "steelyard market --out market && steelyard train tools/configs/market_dupn.toml --data-dir "
+               "market --out users && steelyard recommend users market/events.tsv --top 10 | head -3");
   const auto o = add_options(verb, true);
   verb->add_option("--top", o->top, "items per user")->check(CLI::Range(1, 1'000'000));
   verb->add_flag("--with-history", o->with_history, "also items that the user knows");

@@ -56,8 +56,8 @@ class UsersJob final : public Job {
       content += text(" ", key_part(MappedFile(items).text()));
       read_items(items, events, config_.data.bad_rows, catalogue);
     }
-    const Histories histories = read_histories(log, events, catalogue, config_.data.bad_rows, {}, shop.stop,
-                                               events.items.empty());
+    const Histories histories =
+        read_histories(log, events, catalogue, config_.data.bad_rows, {}, shop.stop, events.items.empty());
     const ExampleMaker maker(events, config_.examples, config_.tasks);
     if (!older) catalogue.counts = maker.count(histories);
     model_.emplace(config_, std::move(catalogue), static_cast<uint64_t>(config_.trainer.seed),
@@ -65,8 +65,7 @@ class UsersJob final : public Job {
     UserConfig copy = config_;
     const std::string key = text(kRowsFormat, " ", content, " ", config_.data.bad_rows, " ", to_json(copy));
     const auto rows = [&](Part part, const char* name) {
-      return RowCache::open_or_build(shop.cache / name, text(key, " ", name),
-                                     [&] {
+      return RowCache::open_or_build(shop.cache / name, text(key, " ", name), [&] {
         return maker.make(histories, part, model_->catalogue().counts, older.has_value());
       });
     };
