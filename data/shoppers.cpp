@@ -50,39 +50,35 @@ class Dice {
 struct Shop {
   const Market& market;
   const ShoppersConfig& config;
-  std::vector<int> products = std::vector<int>(market.products.size());
-  std::vector<std::vector<int>> of_category{market.categories.size()}, of_brand{market.brands.size()};
+  std::vector<std::vector<int>> shelves{market.categories.size()};  // products by category
+  std::vector<std::vector<int>> of_brand{market.brands.size()};     // products by brand
   std::vector<int> levels = price_levels(market);
-  std::vector<double> popularity;  // of the product in its category, times the category's, which is its size
+  std::vector<double> popularity;
 
   Shop(const Market& m, const ShoppersConfig& c) : market(m), config(c) {
-    std::iota(products.begin(), products.end(), 0);
-    for (const int p : products) {
-      of_category[static_cast<size_t>(product(p).category)].push_back(p);
+    for (int p = 0; p < static_cast<int>(m.products.size()); ++p) {
+      shelves[static_cast<size_t>(product(p).category)].push_back(p);
       of_brand[static_cast<size_t>(product(p).brand)].push_back(p);
+      popularity.push_back(1.0 / (1 + Dice(c.seed, "popularity", p).below(8)));
     }
-    for (const int p : products)
-      popularity.push_back(static_cast<double>(of_category[static_cast<size_t>(product(p).category)].size()) /
-                           (1 + Dice(c.seed, "popularity", p).below(8)));
   }
 
   const Product& product(int p) const { return market.products[static_cast<size_t>(p)]; }
-  const Product& any_of(const std::vector<int>& some, Dice& dice) const {
-    return product(dice.one_of(some, [&](int p) { return popularity[static_cast<size_t>(p)]; }));
-  }
+  const Product& any(Dice& dice) const { return dice.one_of(market.products); }
+  int64_t end() const { return Shoppers::kStart + 7 * kDay * config.weeks; }
 
   Taste taste(Dice& dice) const {
     Taste taste;
-    taste.brand = any_of(products, dice).brand;
+    taste.since = Shoppers::kStart;
+    taste.brand = any(dice).brand;
     const std::vector<int>& sold = of_brand[static_cast<size_t>(taste.brand)];
-    for (int tries = dice.below(kFavourites) + 2; tries > 0; --tries) {
-      const int category = any_of(sold, dice).category;
-      const auto at = std::lower_bound(taste.categories.begin(), taste.categories.end(), category);
-      if (at == taste.categories.end() || *at != category) taste.categories.insert(at, category);
-    }
+    for (int i = 0; i < 3; ++i) taste.categories.push_back(product(dice.one_of(sold)).category);
+    std::sort(taste.categories.begin(), taste.categories.end());
+    taste.categories.erase(std::unique(taste.categories.begin(), taste.categories.end()), taste.categories.end());
     taste.price_level = dice.below(kLevels);
-    const std::vector<int>& attributes = any_of(sold, dice).attributes;
+    const std::vector<int>& attributes = product(dice.one_of(sold)).attributes;
     if (dice.chance(0.5) && !attributes.empty()) taste.attribute = dice.one_of(attributes);
+    taste.decisiveness = (1 + dice.below(10)) / 10.0;
     return taste;
   }
 };
@@ -150,7 +146,8 @@ class Visitor {
         shelf, [&](int p) { return shop_.popularity[static_cast<size_t>(p)] * (1 << utility(p)); });
     for (Seen& s : seen)
       if (s.product == product) return s;
-    return seen.emplace_back(product, Shoppers::click);
+    seen.push_back({product, Shoppers::click});
+    return seen.back();
   }
 
   void visit(std::vector<ShopperEvent>& events) {

@@ -352,7 +352,9 @@ std::vector<std::pair<std::string, double>> UserModel::metrics(const std::vector
   };
   std::map<std::string, Mean> means;
   size_t k = 0;
-  for (const auto& [name, task] : parts_->config.tasks) {
+  for (const auto& named : parts_->config.tasks) {  // clang 14: no lambda captures a structured binding
+    const std::string& name = named.first;
+    const TaskConfig& task = named.second;
     const Answers& of_task = answers[k++];
     const auto add = [&](std::span<const char* const> keys, std::initializer_list<Metric> values) {
       auto key = keys.begin();

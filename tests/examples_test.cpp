@@ -146,10 +146,10 @@ TEST_CASE("examples: what follows changes no input") {
   for (const Part part : {Part::train, Part::dev}) {
     const RowColumns a = maker.make(now, part), b = maker.make(later, part);
     CHECK(a.ids == b.ids);
-    for (const auto& [name, column] : a.lists) {
-      CAPTURE(name);
-      CHECK(column.values == b.lists.at(name).values);
-      CHECK(column.starts == b.lists.at(name).starts);
+    for (const auto& list : a.lists) {
+      CAPTURE(list.first);
+      CHECK(list.second.values == b.lists.at(list.first).values);
+      CHECK(list.second.starts == b.lists.at(list.first).starts);
     }
     CHECK(a.numbers.at("feature") == b.numbers.at("feature"));
     CHECK(a.numbers.at("label/buy") != b.numbers.at("label/buy"));
@@ -222,9 +222,9 @@ TEST_CASE("examples: gaps are the paper's") {
       {0, 0},        {5 * minute - 1, 0}, {5 * minute, 1},  {15 * minute, 2}, {30 * minute, 3},
       {hour, 4},     {4 * hour, 5},       {9 * hour, 6},    {24 * hour, 7},   {2 * kDay, 8},
       {7 * kDay, 9}, {30 * kDay, 10},     {1000 * kDay, 10}};
-  for (const auto& [seconds, step] : steps) {
-    CAPTURE(seconds);
-    CHECK(ExampleMaker::gap(seconds) == step);
+  for (const auto& step : steps) {
+    CAPTURE(step.first);
+    CHECK(ExampleMaker::gap(step.first) == step.second);
   }
 }
 
