@@ -6,6 +6,8 @@
 #include <numeric>
 #include <set>
 
+#include "core/text.h"
+
 namespace steelyard {
 
 namespace {
@@ -14,21 +16,7 @@ constexpr const char *kItems = "catalogue/items", *kCounts = "catalogue/counts";
 
 std::string attribute_name(size_t k) { return "catalogue/attribute" + std::to_string(k); }
 
-// f(value) for the values of a cell, which stand by blanks.
-template <class F>
-void for_values(std::string_view cell, F f) {
-  for (size_t begin = 0; (begin = cell.find_first_not_of(' ', begin)) != cell.npos;) {
-    const size_t end = std::min(cell.find(' ', begin), cell.size());
-    f(cell.substr(begin, end - begin));
-    begin = end;
-  }
-}
-
-std::vector<std::string_view> values_of(std::string_view cell) {
-  std::vector<std::string_view> values;
-  for_values(cell, [&](std::string_view value) { values.push_back(value); });
-  return values;
-}
+std::vector<std::string_view> values_of(std::string_view cell) { return split(cell, ' '); }
 
 }  // namespace
 
@@ -43,10 +31,9 @@ void EventsConfig::validate() const {
          "; expected none without events.behaviour or lists");
   for (const auto& [key, names] :
        {std::pair{"events.behaviours", behaviours}, {"events.attributes", attributes}})
-    for (size_t i = 0; i < names.size(); ++i)
-      if (names[i].empty() || std::find(names.begin(), names.begin() + static_cast<std::ptrdiff_t>(i),
-                                        names[i]) != names.begin() + static_cast<std::ptrdiff_t>(i))
-        fail(Fault::usage, key, ": \"", names[i], "\"; expected names, each once");
+    for (const std::string& name : names)
+      if (name.empty() || std::ranges::count(names, name) > 1)
+        fail(Fault::usage, key, ": \"", name, "\"; expected names, each once");
   if (!lists.empty() && !behaviour.empty())
     fail(Fault::usage, "events.behaviour: \"", behaviour, "\"; expected none beside events.lists");
   if (lists.size() > 1 && lists.size() != behaviours.size())
@@ -95,6 +82,11 @@ bool parse_time(const EventsConfig& config, std::string_view text, int64_t& seco
   return asked.tm_mday == date.tm_mday && asked.tm_mon == date.tm_mon;  // no 30th of February
 }
 
+std::span<const Event> events_before(std::span<const Event> history, int64_t moment) {
+  const auto end = std::ranges::partition_point(history, [&](const Event& e) { return e.time < moment; });
+  return history.first(static_cast<size_t>(end - history.begin()));
+}
+
 void ItemCounts::add(std::span<const Event> of_one_user) {
   std::set<std::pair<int32_t, size_t>> done;
   for (const Event& event : of_one_user)
@@ -115,7 +107,7 @@ int32_t Catalogue::add(std::string_view item, std::span<const std::string_view> 
   if (id < before) return id;
   for (size_t k = 0; k < attributes.size(); ++k) {
     if (k < texts.size())
-      for_values(texts[k], [&](std::string_view value) { attributes[k].add(values[k].add(value)); });
+      for (const std::string_view value : values_of(texts[k])) attributes[k].add(values[k].add(value));
     attributes[k].end();
   }
   return id;

@@ -4,6 +4,7 @@
 // training rows of histories.
 #pragma once
 
+#include <algorithm>
 #include <atomic>
 #include <string>
 #include <vector>
@@ -41,7 +42,8 @@ struct EventsConfig {
   }
   void validate() const;
   bool timed() const { return !time.empty(); }
-  bool with_hours() const;  // or only days
+  size_t kinds() const { return std::max<size_t>(1, behaviours.size()); }  // of behaviours; 1 without any
+  bool with_hours() const;                                                 // or only days
 };
 
 struct Event {
@@ -105,6 +107,9 @@ struct Histories {
 Histories read_histories(const std::string& table, const EventsConfig& config, Catalogue& catalogue,
                          const std::string& bad_rows = "stop", const std::vector<std::string>& columns = {},
                          const std::atomic<bool>* stop = nullptr, bool with_attributes = false);
+
+// The events before a moment.
+std::span<const Event> events_before(std::span<const Event> history, int64_t moment);
 
 // Seconds since 1970 of a text in the configuration's format; false if it is none.
 bool parse_time(const EventsConfig& config, std::string_view text, int64_t& seconds);

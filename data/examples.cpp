@@ -44,19 +44,27 @@ int ExampleMaker::gap(int64_t seconds) {
   return static_cast<int>(std::upper_bound(std::begin(kEnds), std::end(kEnds), seconds) - std::begin(kEnds));
 }
 
+bool ask_for(const Tasks& tasks, std::string_view kind) {
+  return std::ranges::any_of(tasks, [&](const auto& task) { return task.second.kind == kind; });
+}
+
 bool ExampleMaker::moment(const EventsConfig& events, std::string_view text, int64_t& seconds) {
   if (!events.timed() || !parse_time(events, text, seconds)) return false;
   seconds += events.with_hours() || events.time_format == "age" ? 1 : kDay;
   return true;
 }
 
+std::array<int, kProperties> ExampleMaker::properties(const EventsConfig& events) {
+  const bool dated = events.timed() && events.time_format != "age";  // or nobody knows which day it was
+  return {static_cast<int>(events.behaviours.size()), events.timed() ? kGaps : 0, dated ? 2 : 0,
+          dated && events.with_hours() ? kDaytimes : 0};
+}
+
 ExampleMaker::ExampleMaker(const EventsConfig& events, const ExamplesConfig& examples, const Tasks& tasks)
     : events_(events),
       config_(examples),
       tasks_(tasks),
-      features_(std::ranges::any_of(tasks, [](const auto& task) { return task.second.kind == "pair"; })
-                    ? PairNumbers::names(events).size()
-                    : 0) {
+      features_(ask_for(tasks, "pair") ? PairNumbers::names(events).size() : 0) {
   events.validate();
   const auto refuse = [](const std::string& key, const auto& value, const char* expected) {
     fail(Fault::usage, key, ": ", value, "; expected ", expected);
@@ -118,29 +126,30 @@ std::vector<std::string> PairNumbers::names(const EventsConfig& config) {
 int64_t ExampleMaker::add_row(RowColumns& out, int32_t user, std::span<const Event> history, int64_t seen,
                               int64_t moment, int64_t longest) const {
   out.ids["user"].push_back(user);
-  RowColumns::Lists &item = out.lists["item"], &behaviour = out.lists["behaviour"], &gaps = out.lists["gap"],
-                    &weekends = out.lists["weekend"], &daytimes = out.lists["daytime"],
-                    &minutes = out.lists["minutes"];
+  RowColumns::Lists &item = out.lists["item"], &minutes = out.lists["minutes"];
+  std::array<RowColumns::Lists*, kProperties> lists;
+  for (size_t p = 0; p < kProperties; ++p) lists[p] = &out.lists[kPropertyNames[p]];
+  const std::array<int, kProperties> has = properties(events_);
   const int64_t before = std::max<int64_t>(0, seen - longest);
   for (auto i = static_cast<size_t>(before); i < static_cast<size_t>(seen); ++i) {
-    item.add(history[i].item);
-    if (!events_.behaviours.empty()) behaviour.add(history[i].behaviour);
-    if (!events_.timed()) continue;
-    gaps.add(i > 0 ? gap(history[i].time - history[i - 1].time) : kGaps - 1);
-    minutes.add(minutes_between(history[i].time, moment));
-    if (events_.time_format == "age") continue;  // nobody knows which day it was
-    weekends.add(weekend(history[i].time));
-    if (events_.with_hours()) daytimes.add(daytime(history[i].time));
+    const Event& event = history[i];
+    item.add(event.item);
+    if (events_.timed()) minutes.add(minutes_between(event.time, moment));
+    const std::array<int, kProperties> values = {event.behaviour,
+                                                 i > 0 ? gap(event.time - history[i - 1].time) : kGaps - 1,
+                                                 weekend(event.time), daytime(event.time)};
+    for (size_t p = 0; p < kProperties; ++p)
+      if (has[p] > 0) lists[p]->add(values[p]);
   }
-  const bool next = std::ranges::any_of(tasks_, [](const auto& task) { return task.second.kind == "next"; });
+  item.end(), minutes.end();
+  for (RowColumns::Lists* list : lists) list->end();
   std::vector<int32_t> older;
-  for (const Event& event : history.first(static_cast<size_t>(next ? before : 0)))
+  for (const Event& event : history.first(static_cast<size_t>(ask_for(tasks_, "next") ? before : 0)))
     older.push_back(event.item);
   std::ranges::sort(older);
   for (size_t i = 0; i < older.size(); ++i)
     if (i == 0 || older[i] != older[i - 1]) out.lists["older"].add(older[i]);
   out.lists["older"].end();
-  for (RowColumns::Lists* list : {&item, &behaviour, &gaps, &weekends, &daytimes, &minutes}) list->end();
   return before;
 }
 
@@ -174,60 +183,43 @@ float days_since(int64_t time, int64_t moment) {
   return log1p_of(std::min(1e4, static_cast<double>(moment - time) / static_cast<double>(kDay)));
 }
 
-struct Counts {  // of one behaviour
-  double all = 0, week = 0, month = 0;
-  int64_t last = std::numeric_limits<int64_t>::min() / 2;
-
-  void add(const Event& event, int64_t moment) {
-    ++all, week += event.time >= moment - kWeek, month += event.time >= moment - kMonth, last = event.time;
-  }
-};
-
-struct Days {  // on which there was something
-  double all = 0, month = 0;
-  int64_t first = std::numeric_limits<int64_t>::min() / 2, last = first;
-
-  void add(const Event& event, int64_t moment) {
-    const bool fresh = all == 0 || day_of(event.time) != day_of(last);
-    if (all == 0) first = event.time;
-    all += fresh, month += fresh && event.time >= moment - kMonth, last = event.time;
-  }
-};
-
 }  // namespace
 
-struct PairNumbers::Totals {
-  std::vector<Counts> counts;  // by behaviour
-  Days days;
-  double events = 0;
+void PairNumbers::Counts::add(const Event& event, int64_t moment) {
+  ++all, week += event.time >= moment - kWeek, month += event.time >= moment - kMonth, last = event.time;
+}
 
-  void add(const Event& event, int64_t moment) {
-    counts[static_cast<size_t>(event.behaviour)].add(event, moment), days.add(event, moment), ++events;
-  }
-};
+void PairNumbers::Days::add(const Event& event, int64_t moment) {
+  const bool fresh = all == 0 || day_of(event.time) != day_of(last);
+  if (all == 0) first = event.time;
+  all += fresh, month += fresh && event.time >= moment - kMonth, last = event.time;
+}
 
-PairNumbers::PairNumbers(size_t behaviours, std::span<const Event> history, int64_t moment,
+void PairNumbers::Totals::add(const Event& event, int64_t moment) {
+  counts[static_cast<size_t>(event.behaviour)].add(event, moment), days.add(event, moment), ++events;
+}
+
+PairNumbers::PairNumbers(size_t kinds, std::span<const Event> history, int64_t moment,
                          const ItemCounts& counts, bool one_of_them)
     : moment_(moment),
       counts_(counts),
       one_of_them_(one_of_them),
-      none_(std::make_unique<Totals>(Totals{std::vector<Counts>(std::max<size_t>(1, behaviours)), {}, 0})),
-      user_(std::make_unique<Totals>(*none_)) {
+      none_{std::vector<Counts>(kinds), {}, 0},
+      user_(none_) {
   for (const Event& event : history) {
     const auto [place, fresh] = places_.emplace(event.item, items_.size());
-    if (fresh) items_.push_back(event.item), of_item_.push_back(*none_);
-    of_item_[place->second].add(event, moment), user_->add(event, moment);
+    if (fresh) items_.push_back(event.item), of_item_.push_back(none_);
+    of_item_[place->second].add(event, moment), user_.add(event, moment);
   }
   for (const Totals& totals : of_item_) last_.push_back(totals.days.last), events_.push_back(totals.events);
   std::ranges::sort(last_), std::ranges::sort(events_);
 }
-PairNumbers::~PairNumbers() = default;
 
 void PairNumbers::append(int32_t item, std::vector<float>& out) const {
   const auto place = places_.find(item);
-  const Totals& of_item = place == places_.end() ? *none_ : of_item_[place->second];
+  const Totals& of_item = place == places_.end() ? none_ : of_item_[place->second];
   for (size_t b = 0; b < of_item.counts.size(); ++b) {
-    const Counts &c = of_item.counts[b], &all = user_->counts[b];
+    const Counts &c = of_item.counts[b], &all = user_.counts[b];
     for (const double count : {c.all, c.week, c.month}) out.push_back(log1p_of(count));
     out.push_back(days_since(c.last, moment_));
     for (const double count : {all.all, all.month}) out.push_back(log1p_of(count));
@@ -240,9 +232,9 @@ void PairNumbers::append(int32_t item, std::vector<float>& out) const {
   for (const double count : {of_item.days.all, of_item.days.month, above(last_, of_item.days.last),
                              above(events_, of_item.events)})
     out.push_back(log1p_of(count));
-  out.push_back(static_cast<float>(of_item.events / std::max(1.0, user_->events)));
-  out.push_back(log1p_of(static_cast<double>(items_.size()))), out.push_back(log1p_of(user_->days.all));
-  out.push_back(days_since(user_->days.last, moment_)), out.push_back(days_since(user_->days.first, moment_));
+  out.push_back(static_cast<float>(of_item.events / std::max(1.0, user_.events)));
+  out.push_back(log1p_of(static_cast<double>(items_.size()))), out.push_back(log1p_of(user_.days.all));
+  out.push_back(days_since(user_.days.last, moment_)), out.push_back(days_since(user_.days.first, moment_));
   for (size_t column = 0; column <= of_item.counts.size(); ++column) {
     const bool own = one_of_them_ && (column == 0 ? of_item.events : of_item.counts[column - 1].all) > 0;
     out.push_back(log1p_of(counts_(item, column) - own));
@@ -252,7 +244,7 @@ void PairNumbers::append(int32_t item, std::vector<float>& out) const {
 void ExampleMaker::add_pairs(RowColumns& out, std::span<const Event> history, int64_t seen, int64_t cut,
                              const ItemCounts& counts, bool one_of_them) const {
   if (features_ == 0) return;  // nobody asks
-  const size_t behaviours = std::max<size_t>(1, events_.behaviours.size());
+  const size_t behaviours = events_.kinds();
   const PairNumbers numbers(behaviours, history.first(static_cast<size_t>(seen)), cut, counts, one_of_them);
   std::unordered_map<int32_t, std::vector<bool>> later;  // of each item, of each behaviour
   const auto horizon = static_cast<int64_t>(config_.horizon * static_cast<double>(kDay));
@@ -287,12 +279,14 @@ RowColumns ExampleMaker::request(std::span<const Event> history, int64_t moment,
                                  const ItemCounts& counts, int64_t longest) const {
   RowColumns out;
   const int64_t before = add_row(out, 0, history, std::ssize(history), moment, longest);
-  std::optional<PairNumbers> numbers;
-  if (features_ > 0) numbers.emplace(events_.behaviours.size(), history, moment, counts, false);
+  std::optional<PairNumbers> numbers;  // once somebody asks
   std::vector<float>& features = out.numbers["feature"];
   for (const int32_t item : candidates) {
     add_example(out, std::ssize(history) - before, 0, item);
-    if (item >= 0 && numbers) numbers->append(item, features);
+    if (item >= 0 && features_ > 0) {
+      if (!numbers) numbers.emplace(events_.kinds(), history, moment, counts, false);
+      numbers->append(item, features);
+    }
     features.resize(out.lists["examples/item"].values.size() * features_);
   }
   end_examples(out);
@@ -305,14 +299,11 @@ Part ExampleMaker::part_of(std::string_view user) const {
 }
 
 ItemCounts ExampleMaker::count(const Histories& histories, int64_t cut) const {
-  ItemCounts counts{1 + std::max<size_t>(1, events_.behaviours.size()), {}};
+  ItemCounts counts{1 + events_.kinds(), {}};
   if (features_ == 0) return counts;  // nobody asks
   for (int64_t h = 0; h < histories.size(); ++h) {
     if (part_of(histories.users[histories.user[static_cast<size_t>(h)] + 1]) != Part::train) continue;
-    const std::span<const Event> history = histories[h];
-    const auto seen =
-        std::ranges::partition_point(history, [&](const Event& e) { return e.time < cut; }) - history.begin();
-    counts.add(history.first(static_cast<size_t>(seen)));
+    counts.add(events_before(histories[h], cut));
   }
   return counts;
 }
@@ -345,9 +336,7 @@ RowColumns ExampleMaker::make(const Histories& histories, Part part, const ItemC
     for (const int64_t cut : cuts_) {
       const bool last = cut == cuts_.back();
       if (part != Part::train && !last) continue;
-      const int64_t seen =
-          std::ranges::partition_point(history, [&](const Event& e) { return e.time < cut; }) -
-          history.begin();
+      const auto seen = std::ssize(events_before(history, cut));
       if (seen == 0) continue;
       const int64_t before = add_row(out, user, history, seen, cut, config_.longest);
       add_pairs(out, history, seen, cut, counted ? of_cut[cut] : counts, counted);

@@ -9,8 +9,9 @@
 // `test_fold` are asked at the last cut, the others train at every cut.
 #pragma once
 
+#include <array>
+#include <limits>
 #include <map>
-#include <memory>
 #include <unordered_map>
 
 #include "data/events.h"
@@ -29,6 +30,7 @@ struct TaskConfig {
   }
 };
 using Tasks = std::map<std::string, TaskConfig>;
+bool ask_for(const Tasks& tasks, std::string_view kind);  // does any of them?
 
 struct ExamplesConfig {
   int longest = 100;
@@ -50,26 +52,46 @@ struct ExamplesConfig {
 
 enum class Part { train, dev, test };
 
+// What an event has beside its item, as a small number.
+enum Property { kBehaviour, kGap, kWeekend, kDaytime, kProperties };
+inline constexpr std::array<const char*, kProperties> kPropertyNames = {"behaviour", "gap", "weekend",
+                                                                        "daytime"};
+
 // What is known in numbers of a user and an item at a moment, from the events before it: log(1 + x) of counts
 // and of days.
 class PairNumbers {
  public:
   // The item is also what other users did with it; `one_of_them`: this user is among those that were counted.
-  PairNumbers(size_t behaviours, std::span<const Event> history, int64_t moment, const ItemCounts& counts,
+  // `kinds`: EventsConfig::kinds(). The counts must live as long.
+  PairNumbers(size_t kinds, std::span<const Event> history, int64_t moment, const ItemCounts& counts,
               bool one_of_them);
-  ~PairNumbers();
-  const std::vector<int32_t>& items() const {
-    return items_;
-  }  // of the history, in the order in which they came
+  const std::vector<int32_t>& items() const { return items_; }        // of the history, as they came
   void append(int32_t item, std::vector<float>& out) const;           // also of one that is not among them
   static std::vector<std::string> names(const EventsConfig& config);  // of the numbers
 
  private:
-  struct Totals;
+  static constexpr int64_t kNever = std::numeric_limits<int64_t>::min() / 2;
+  struct Counts {  // of one behaviour
+    double all = 0, week = 0, month = 0;
+    int64_t last = kNever;
+    void add(const Event& event, int64_t moment);
+  };
+  struct Days {  // on which there was something
+    double all = 0, month = 0;
+    int64_t first = kNever, last = kNever;
+    void add(const Event& event, int64_t moment);
+  };
+  struct Totals {
+    std::vector<Counts> counts;  // by behaviour
+    Days days;
+    double events = 0;
+    void add(const Event& event, int64_t moment);
+  };
+
   int64_t moment_;
   const ItemCounts& counts_;
   bool one_of_them_;
-  std::unique_ptr<Totals> none_, user_;
+  Totals none_, user_;
   std::vector<int32_t> items_;
   std::unordered_map<int32_t, size_t> places_;
   std::vector<Totals> of_item_;
@@ -78,10 +100,10 @@ class PairNumbers {
 };
 
 // The columns of a part, by row, by event of a row (lists) or by example; `examples` counts them by row.
-//   row      ids user; lists item, behaviour, gap, weekend, daytime, minutes (before the row's moment) of its events; list
-//            older, the items before them, where the next is asked for
-//   example  lists examples/visible, /minutes (its moment before the row's), /item (-1: none) of each row; numbers feature (F
-//            of each example), label/TASK (an item's id for next; NaN: not asked)
+//   row      ids user; of its events lists item, minutes (before the row's moment), and of each property those that
+//            the data have; list older, the items before them, where the next is asked for
+//   example  lists examples/visible, /minutes (its moment before the row's), /item (-1: none) of each row; numbers
+//            feature (F of each example), label/TASK (an item's id for next; NaN: not asked)
 class ExampleMaker {
  public:
   // Error(usage) where the options do not fit together.
@@ -109,6 +131,8 @@ class ExampleMaker {
   // its evening. False if it is no time.
   static bool moment(const EventsConfig& events, std::string_view text, int64_t& seconds);
 
+  // How many values each property has in these data; 0: they lack it.
+  static std::array<int, kProperties> properties(const EventsConfig& events);
   static constexpr int kGaps = 12, kDaytimes = 4;
   static int gap(int64_t seconds);  // the paper's eleven, 0 … 10; 11 is a first event's
 

@@ -12,19 +12,15 @@
 
 #include "core/check.h"
 #include "core/file.h"
-#include "core/random.h"
+#include "core/text.h"
+#include "data/dice.h"
 
 namespace steelyard {
 namespace {
 
-std::vector<std::string> split(std::string_view text, char at) {
-  std::vector<std::string> parts;
-  while (!text.empty()) {
-    const size_t end = std::min(text.find(at), text.size());
-    if (end > 0) parts.emplace_back(text.substr(0, end));
-    text.remove_prefix(std::min(end + 1, text.size()));
-  }
-  return parts;
+std::vector<std::string> parts_of(std::string_view text, char at) {
+  const std::vector<std::string_view> parts = split(text, at);
+  return {parts.begin(), parts.end()};
 }
 
 // ---- the words ----
@@ -35,7 +31,7 @@ struct Words {
   const char *english, *chinese;
 
   std::vector<std::string> in(Language language) const {
-    return split(language == Language::chinese ? chinese : english, '|');
+    return parts_of(language == Language::chinese ? chinese : english, '|');
   }
   std::string name(Language language) const { return in(language).front(); }
 };
@@ -267,27 +263,6 @@ constexpr Words kQueryNoise[] = {{"cheap", "便宜"}, {"best", "最好"}, {"new"
 // Before what an accessory is for, and before what comes with a thing.
 constexpr Words kFor = {"for", "适用"}, kWith = {"with", "配"};
 
-// ---- chance ----
-
-// Random numbers of one purpose and item: a function of (seed, purpose, item, how many were drawn). A stream of its
-// own for each item keeps the catalogue when only the number of queries changes.
-class Dice {
- public:
-  Dice(int64_t seed, const std::string& purpose, int64_t item)
-      : key_(key_of(static_cast<uint64_t>(seed), purpose, item)) {}
-
-  uint64_t bits() { return random_bits(key_, drawn_++); }
-  int below(int n) { return static_cast<int>((bits() >> 32) * static_cast<uint64_t>(n) >> 32); }
-  bool chance(double p) { return static_cast<double>(bits() >> 11) * 0x1p-53 < p; }
-  template <class Range>
-  const auto& one_of(const Range& range) {
-    return range[static_cast<size_t>(below(static_cast<int>(std::size(range))))];
-  }
-
- private:
-  uint64_t key_, drawn_ = 0;
-};
-
 // ---- texts ----
 
 bool is_chinese(char c) { return (c & 0x80) != 0; }  // a byte of it, in the texts made here
@@ -340,7 +315,7 @@ std::vector<std::string> words_of(const std::string& text) {
   std::string plain = lower(text);
   for (char& c : plain)
     if (!(c >= 'a' && c <= 'z') && !(c >= '0' && c <= '9') && !is_chinese(c)) c = ' ';
-  std::vector<std::string> words = split(plain, ' ');
+  std::vector<std::string> words = parts_of(plain, ' ');
   std::sort(words.begin(), words.end());
   words.erase(std::unique(words.begin(), words.end()), words.end());
   return words;
@@ -602,7 +577,7 @@ std::string query_text(const Intent& intent, const Misspellings& misspellings, d
   }
   if (!dice.chance(misspelt)) return text;
 
-  std::vector<std::string> words = split(text, ' ');
+  std::vector<std::string> words = parts_of(text, ' ');
   std::vector<std::string*> able;
   for (std::string& word : words)
     if (misspellings.count(word)) able.push_back(&word);

@@ -8,8 +8,8 @@
 
 #include "core/check.h"
 #include "core/file.h"
-#include "core/random.h"
 #include "core/text.h"
+#include "data/dice.h"
 
 namespace steelyard {
 namespace {
@@ -19,32 +19,6 @@ constexpr int kLevels = 4;
 
 // A visit begins in these hours in proportion to the numbers, and ends on the same day.
 constexpr std::array kHours = {0, 0, 0, 0, 0, 0, 1, 2, 3, 3, 3, 4, 4, 3, 3, 3, 4, 5, 7, 9, 10, 9, 5};
-
-class Dice {
- public:
-  Dice(int64_t seed, const char* purpose, int64_t item) : key_(key_of(static_cast<uint64_t>(seed), purpose, item)) {}
-
-  int below(int n) { return static_cast<int>((bits() >> 32) * static_cast<uint64_t>(n) >> 32); }
-  double uniform() { return static_cast<double>(bits() >> 11) * 0x1p-53; }
-  bool chance(double p) { return uniform() < p; }
-  template <class Range>
-  const auto& one_of(const Range& range) {
-    return range[static_cast<size_t>(below(static_cast<int>(std::size(range))))];
-  }
-  // In proportion to weight(element).
-  template <class Range, class Weight>
-  auto& one_of(Range& range, const Weight& weight) {
-    double left = uniform() * std::accumulate(range.begin(), range.end(), 0.0,
-                                              [&](double sum, const auto& x) { return sum + weight(x); });
-    for (auto& x : range)
-      if ((left -= weight(x)) < 0) return x;
-    return range.back();
-  }
-
- private:
-  uint64_t bits() { return random_bits(key_, drawn_++); }
-  uint64_t key_, drawn_ = 0;
-};
 
 // The market as shoppers find it.
 struct Shop {
@@ -74,7 +48,8 @@ struct Shop {
     const std::vector<int>& sold = of_brand[static_cast<size_t>(taste.brand)];
     for (int i = 0; i < 3; ++i) taste.categories.push_back(product(dice.one_of(sold)).category);
     std::sort(taste.categories.begin(), taste.categories.end());
-    taste.categories.erase(std::unique(taste.categories.begin(), taste.categories.end()), taste.categories.end());
+    taste.categories.erase(std::unique(taste.categories.begin(), taste.categories.end()),
+                           taste.categories.end());
     taste.price_level = dice.below(kLevels);
     const std::vector<int>& attributes = product(dice.one_of(sold)).attributes;
     if (dice.chance(0.5) && !attributes.empty()) taste.attribute = dice.one_of(attributes);
@@ -87,7 +62,11 @@ struct Shop {
 class Visitor {
  public:
   Visitor(const Shop& shop, int number, const Taste& early, const Taste& late)
-      : shop_(shop), number_(number), early_(early), late_(late), dice_(shop.config.seed, "visits", number),
+      : shop_(shop),
+        number_(number),
+        early_(early),
+        late_(late),
+        dice_(shop.config.seed, "visits", number),
         liking_(key_of(static_cast<uint64_t>(shop.config.seed), "liking", number)) {}
 
   void watch(std::vector<ShopperEvent>& events) {
@@ -128,7 +107,8 @@ class Visitor {
 
   // One that is open, or a new one, for which the oldest is forgotten.
   size_t choose_need() {
-    if (!needs_.empty() && dice_.chance(kResumed)) return static_cast<size_t>(dice_.below(static_cast<int>(needs_.size())));
+    if (!needs_.empty() && dice_.chance(kResumed))
+      return static_cast<size_t>(dice_.below(static_cast<int>(needs_.size())));
     int category = 0;
     do category = dice_.chance(kFavourite) ? dice_.one_of(taste_->categories) : shop_.any(dice_).category;
     while (satisfied(category));
@@ -185,15 +165,17 @@ class Visitor {
   Dice dice_;
   const uint64_t liking_;
   int64_t now_ = 0;
-  std::vector<Need> needs_;  // open ones, oldest first
+  std::vector<Need> needs_;                                                      // open ones, oldest first
   std::vector<int64_t> satisfied_ = std::vector<int64_t>(shop_.shelves.size());  // until when, by category
 };
 
 void check_config(const ShoppersConfig& config) {
-  require(config.shoppers >= 1 && config.shoppers <= 100'000, "shoppers.shoppers", config.shoppers, "1 … 100000");
+  require(config.shoppers >= 1 && config.shoppers <= 100'000, "shoppers.shoppers", config.shoppers,
+          "1 … 100000");
   require(config.weeks >= 2 && config.weeks <= 520, "shoppers.weeks", config.weeks, "2 … 520");
   for (const auto& [key, share] : {std::pair{"shoppers.visits", config.visits},
-                                   {"shoppers.careless", config.careless}, {"shoppers.drifting", config.drifting}})
+                                   {"shoppers.careless", config.careless},
+                                   {"shoppers.drifting", config.drifting}})
     require(share >= 0 && share <= 1, key, share, "0 … 1");
 }
 
@@ -247,7 +229,8 @@ Shoppers make_shoppers(const Market& market, const ShoppersConfig& config) {
   return made;
 }
 
-Shoppers write_shoppers(const std::filesystem::path& folder, const Market& market, const ShoppersConfig& config) {
+Shoppers write_shoppers(const std::filesystem::path& folder, const Market& market,
+                        const ShoppersConfig& config) {
   Shoppers made = make_shoppers(market, config);
   std::string events = "user\titem\tbehaviour\ttime\n";
   for (const ShopperEvent& event : made.events)
@@ -262,8 +245,9 @@ Shoppers write_shoppers(const std::filesystem::path& folder, const Market& marke
     std::string categories;
     for (const int c : taste.categories)
       categories += (categories.empty() ? "" : "|") + market.categories[static_cast<size_t>(c)];
-    tastes += user_name(i) + '\t' + date(taste.since) + '\t' + market.brands[static_cast<size_t>(taste.brand)] + '\t' +
-              std::to_string(taste.price_level) + '\t' + categories + '\t' +
+    tastes += user_name(i) + '\t' + date(taste.since) + '\t' +
+              market.brands[static_cast<size_t>(taste.brand)] + '\t' + std::to_string(taste.price_level) +
+              '\t' + categories + '\t' +
               (taste.attribute < 0 ? "" : market.attributes[static_cast<size_t>(taste.attribute)]) + '\t' +
               number(taste.decisiveness) + '\n';
   }

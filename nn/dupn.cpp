@@ -4,6 +4,7 @@
 #include <cmath>
 
 #include "core/backend.h"
+#include "nn/segment_mean.h"
 
 namespace steelyard {
 
@@ -165,10 +166,7 @@ Var Dupn::represent(Var e, Var h, const HistoryBatch& batch, Var candidates, Var
     if (weights) *weights = a;
     parts.push_back(segment_sum(scale_rows(seen, reshape(a, {a.size()})), batch.views));
   } else if (config_.pooling == "mean") {
-    const std::span<real> shares = tape.array<real>(batch.views.size());
-    for (size_t v = 0; v < shares.size(); ++v)
-      shares[v] = 1 / static_cast<real>(std::max(1, batch.views.ends[v] - batch.views.begins[v]));
-    parts.push_back(scale_rows(segment_sum(seen, batch.views), tape.constant({std::ssize(shares)}, shares)));
+    parts.push_back(segment_mean(seen, batch.views));
   }
   if (config_.newest_state) parts.push_back(segment_sum(h, batch.newest));
   if (config_.newest_item) parts.push_back(segment_sum(e, batch.newest));

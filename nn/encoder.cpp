@@ -6,6 +6,7 @@
 #include "core/random.h"
 #include "data/utf8.h"
 #include "nn/latent.h"
+#include "nn/segment_mean.h"
 
 namespace steelyard {
 
@@ -21,20 +22,6 @@ int32_t character_row(int32_t code, bool begins_word) {
 
 bool is_run(std::string_view surface) { return surface.front() == '*' || surface.front() == '+'; }
 bool is_word(std::string_view surface) { return !is_run(surface) && surface.find(' ') == surface.npos; }
-
-// 1 / rows of each segment, for means; 0 for none.
-Var inverse_lengths(Tape& tape, const Segments& segments) {
-  const std::span<real> inverse = tape.array<real>(segments.size());
-  for (size_t i = 0; i < inverse.size(); ++i) {
-    const int32_t length = segments.ends[i] - segments.begins[i];
-    inverse[i] = length > 0 ? 1 / static_cast<real>(length) : 0;
-  }
-  return tape.constant({segments.size()}, inverse);
-}
-
-Var segment_mean(Var x, const Segments& segments) {
-  return scale_rows(segment_sum(x, segments), inverse_lengths(*x.tape, segments));
-}
 
 }  // namespace
 

@@ -16,32 +16,25 @@ int32_t recency(bool timed, int64_t minutes, int64_t events) {
 
 }  // namespace
 
-HistoryRows::HistoryRows(const RowCache& cache, const Tasks& tasks)
-    : user(cache.ids("user")),
-      item(cache.ragged("item")),
-      minutes(cache.ragged("minutes")),
-      older(cache.ragged("older")),
-      visible(cache.ragged("examples/visible")),
-      moments(cache.ragged("examples/minutes")),
-      candidates(cache.ragged("examples/item")),
-      features(cache.numbers("feature")) {
-  for (size_t p = 0; p < kProperties; ++p) properties[p] = cache.ragged(kPropertyNames[p]);
-  for (const auto& [name, task] : tasks) labels.push_back(cache.numbers("label/" + name));
+template <class List, class Numbers>
+void HistoryRows::take(const Tasks& tasks, List list, Numbers numbers) {
+  item = list("item"), minutes = list("minutes"), older = list("older");
+  visible = list("examples/visible"), moments = list("examples/minutes"), candidates = list("examples/item");
+  for (size_t p = 0; p < kProperties; ++p) properties[p] = list(kPropertyNames[p]);
+  features = numbers("feature");
+  for (const auto& [name, task] : tasks) labels.push_back(numbers("label/" + name));
 }
 
-HistoryRows::HistoryRows(const RowColumns& columns, const Tasks& tasks) {
-  const auto lists = [&](const char* name) {
-    const auto found = columns.lists.find(name);
-    return found == columns.lists.end() ? Ragged<int32_t>{} : found->second.ragged();
-  };
-  user = columns.ids.at("user");
-  item = lists("item"), minutes = lists("minutes"), older = lists("older");
-  visible = lists("examples/visible"), moments = lists("examples/minutes"),
-  candidates = lists("examples/item");
-  for (size_t p = 0; p < kProperties; ++p) properties[p] = lists(kPropertyNames[p]);
-  if (const auto found = columns.numbers.find("feature"); found != columns.numbers.end())
-    features = found->second;
-  for (const auto& [name, task] : tasks) labels.push_back(columns.numbers.at("label/" + name));
+HistoryRows::HistoryRows(const RowCache& cache, const Tasks& tasks) : user(cache.ids("user")) {
+  take(
+      tasks, [&](const char* name) { return cache.ragged(name); },
+      [&](const std::string& name) { return cache.numbers(name); });
+}
+
+HistoryRows::HistoryRows(const RowColumns& columns, const Tasks& tasks) : user(columns.ids.at("user")) {
+  take(
+      tasks, [&](const char* name) { return columns.lists.at(name).ragged(); },
+      [&](const std::string& name) { return std::span<const float>(columns.numbers.at(name)); });
 }
 
 HistoryBatch gather_histories(Tape& tape, const HistoryRows& rows, std::span<const int64_t> wanted,

@@ -10,11 +10,6 @@
 
 namespace steelyard {
 
-// What an event has beside its item. A property that the data lack is absent.
-enum Property { kBehaviour, kGap, kWeekend, kDaytime, kProperties };
-inline constexpr std::array<const char*, kProperties> kPropertyNames = {"behaviour", "gap", "weekend",
-                                                                        "daytime"};
-
 struct HistoryRows {
   Ids user;
   Ragged<int32_t> item, minutes, older;
@@ -26,6 +21,11 @@ struct HistoryRows {
   HistoryRows(const RowCache& cache, const Tasks& tasks);
   explicit HistoryRows(const RowColumns& columns, const Tasks& tasks = {});  // without tasks no labels
   int64_t size() const { return static_cast<int64_t>(user.size()); }
+
+ private:
+  // list(name) and numbers(name) give the columns.
+  template <class List, class Numbers>
+  void take(const Tasks& tasks, List list, Numbers numbers);
 };
 
 // Views of the tape's memory; positions count through the batch.

@@ -14,12 +14,12 @@
 #include "data/metrics.h"
 #include "data/table.h"
 #include "nn/dense.h"
+#include "nn/model_file.h"
 
 namespace steelyard {
 
 namespace {
 
-constexpr const char* kFormat = "steelyard-model-2";
 constexpr const char* kKind = "relevance";
 constexpr const char* kRowsFormat = "steelyard-pairs-4";  // of the columns that encode_rows makes
 
@@ -109,35 +109,17 @@ Relevance::Relevance(RelevanceConfig config, Vocabulary vocabulary, uint64_t see
 Relevance::Relevance(Relevance&&) noexcept = default;
 Relevance::~Relevance() = default;
 
-std::filesystem::path Relevance::file_of(const std::filesystem::path& path) {
-  return std::filesystem::is_directory(path) ? path / "model.safetensors" : path;
-}
+Relevance Relevance::open(const std::filesystem::path& path) { return open(TensorFile(model_file(path))); }
 
-Relevance Relevance::open(const std::filesystem::path& path) {
-  const TensorFile file(file_of(path));
-  const auto expect = [&](const char* key, const char* expected) {
-    if (file.metadata(key) != expected)
-      fail(Fault::input, file.path().string(), ": ", key, " is \"", file.metadata(key), "\"; expected \"",
-           expected, "\"");
-  };
-  expect("format", kFormat);
-  expect("kind", kKind);
-  RelevanceConfig config;
-  try {
-    from_json(config, file.metadata("config"));
-    config.validate();
+Relevance Relevance::open(const TensorFile& file) {
+  return load_model<RelevanceConfig>(file, kKind, [&](const RelevanceConfig& config) {
     std::optional<Dictionary> dictionary;
     if (!config.tokenizer.dictionary.empty()) dictionary = Dictionary::load(file.arrays());
     auto parts = std::make_unique<Parts>(config, std::move(dictionary),
                                          Vocabulary::load(file, config.vocabulary), Parameters(cpu(), file));
     parts->metadata = file.metadata();
     return Relevance(std::move(parts));
-  } catch (const Error& error) {
-    // A configuration that no run could have had, an array that is not what it must be: it is this file's fault.
-    const std::string path_text = file.path().string();
-    if (std::string_view(error.what()).starts_with(path_text)) throw;
-    fail(error.fault == Fault::usage ? Fault::input : error.fault, path_text, ": ", error.what());
-  }
+  });
 }
 
 void Relevance::save(const std::filesystem::path& path, const Metadata& more) const {
@@ -145,11 +127,7 @@ void Relevance::save(const std::filesystem::path& path, const Metadata& more) co
   for (NamedArray& array : parts_->vocabulary.arrays()) arrays.push_back(std::move(array));
   if (parts_->dictionary)
     for (NamedArray& array : parts_->dictionary->arrays()) arrays.push_back(std::move(array));
-  Metadata metadata = more;
-  metadata["format"] = kFormat;
-  metadata["kind"] = kKind;
-  metadata["config"] = to_json(parts_->config);
-  write_tensor_file(path, std::move(arrays), metadata);
+  save_model(path, kKind, std::move(arrays), parts_->config, more);
 }
 
 const RelevanceConfig& Relevance::config() const { return parts_->config; }

@@ -91,8 +91,8 @@ class Relevance {
   // config.tokenizer.dictionary names, if it names one.
   Relevance(RelevanceConfig config, Vocabulary vocabulary, uint64_t seed,
             std::optional<Dictionary> dictionary = {}, const Relevance* older = nullptr);
-  static Relevance open(const std::filesystem::path& path);                 // a model file or a run folder
-  static std::filesystem::path file_of(const std::filesystem::path& path);  // the model file of either
+  static Relevance open(const std::filesystem::path& path);  // a model file or a run folder
+  static Relevance open(const TensorFile& file);
   Relevance(Relevance&&) noexcept;
   ~Relevance();
 

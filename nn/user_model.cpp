@@ -7,12 +7,12 @@
 #include "core/backend.h"
 #include "core/fields.h"
 #include "data/metrics.h"
+#include "nn/model_file.h"
 
 namespace steelyard {
 
 namespace {
 
-constexpr const char* kFormat = "steelyard-model-2";
 constexpr const char* kKind = "users";
 constexpr int64_t kRank = 10;  // hr10, ndcg10_all
 
@@ -22,15 +22,8 @@ DupnSizes sizes_of(const UserConfig& config, const Catalogue& catalogue) {
   DupnSizes sizes;
   sizes.items = catalogue.items.size();
   for (const Categories& values : catalogue.values) sizes.values.push_back(values.size());
-  const EventsConfig& events = config.events;
-  sizes.properties[kBehaviour] = static_cast<int>(events.behaviours.size());
-  if (events.timed()) sizes.properties[kGap] = ExampleMaker::kGaps;
-  if (events.timed() && events.time_format != "age") {
-    sizes.properties[kWeekend] = 2;
-    if (events.with_hours()) sizes.properties[kDaytime] = ExampleMaker::kDaytimes;
-  }
-  for (const auto& [name, task] : config.tasks)
-    if (task.kind == "pair") sizes.features = std::ssize(PairNumbers::names(events));
+  sizes.properties = ExampleMaker::properties(config.events);
+  if (ask_for(config.tasks, "pair")) sizes.features = std::ssize(PairNumbers::names(config.events));
   return sizes;
 }
 
@@ -40,13 +33,10 @@ void UserConfig::validate() const {
   if (model != "dupn") fail(Fault::usage, "model: unknown model \"", model, "\"; expected dupn");
   const ExampleMaker maker(events, examples, tasks);
   dupn.validate();
-  const auto asks = [&](const char* kind) {
-    return std::ranges::any_of(tasks, [&](const auto& task) { return task.second.kind == kind; });
-  };
-  require(!dupn.target || asks("pair"), "dupn.target", "true",
+  require(!dupn.target || ask_for(tasks, "pair"), "dupn.target", "true",
           "a task of pairs, whose candidate it looks at");
-  require(!asks("next") || dupn.pooling != "none" || dupn.newest_state || dupn.newest_item, "dupn.pooling",
-          dupn.pooling, "a representation: a task asks for the next item");
+  require(!ask_for(tasks, "next") || dupn.pooling != "none" || dupn.newest_state || dupn.newest_item,
+          "dupn.pooling", dupn.pooling, "a representation: a task asks for the next item");
 }
 
 struct UserModel::Parts {
@@ -64,6 +54,7 @@ struct UserModel::Parts {
   }
 
   struct Request;
+  void extend(Shopper& shopper, std::span<const Event> events, int64_t newest, Tape& tape) const;
 
   HistoryBatch gather(Tape& tape, const HistoryRows& rows, std::span<const int64_t> wanted) const {
     HistoryBatch batch = gather_histories(tape, rows, wanted, model->by_example());
@@ -95,38 +86,21 @@ UserModel::UserModel(UserConfig config, Catalogue catalogue, uint64_t seed, cons
 UserModel::UserModel(UserModel&&) noexcept = default;
 UserModel::~UserModel() = default;
 
-UserModel UserModel::open(const std::filesystem::path& path) {
-  const TensorFile file(path);
-  const auto expect = [&](const char* key, const char* expected) {
-    if (file.metadata(key) != expected)
-      fail(Fault::input, file.path().string(), ": ", key, " is \"", file.metadata(key), "\"; expected \"",
-           expected, "\"");
-  };
-  expect("format", kFormat);
-  expect("kind", kKind);
-  UserConfig config;
-  try {
-    from_json(config, file.metadata("config"));
-    config.validate();
-    auto parts = std::make_unique<Parts>(config, Catalogue::load(file, config.events.attributes.size()),
-                                         Parameters(cpu(), file));
+UserModel UserModel::open(const std::filesystem::path& path) { return open(TensorFile(model_file(path))); }
+
+UserModel UserModel::open(const TensorFile& file) {
+  return load_model<UserConfig>(file, kKind, [&](UserConfig config) {
+    Catalogue catalogue = Catalogue::load(file, config.events.attributes.size());
+    auto parts = std::make_unique<Parts>(std::move(config), std::move(catalogue), Parameters(cpu(), file));
     parts->metadata = file.metadata();
     return UserModel(std::move(parts));
-  } catch (const Error& error) {
-    const std::string path_text = file.path().string();
-    if (std::string_view(error.what()).starts_with(path_text)) throw;
-    fail(error.fault == Fault::usage ? Fault::input : error.fault, path_text, ": ", error.what());
-  }
+  });
 }
 
 void UserModel::save(const std::filesystem::path& path, const Metadata& more) const {
   std::vector<NamedArray> arrays = parts_->parameters.arrays();
   for (NamedArray& array : parts_->catalogue.arrays()) arrays.push_back(std::move(array));
-  Metadata metadata = more;
-  metadata["format"] = kFormat;
-  metadata["kind"] = kKind;
-  metadata["config"] = to_json(parts_->config);
-  write_tensor_file(path, std::move(arrays), metadata);
+  save_model(path, kKind, std::move(arrays), parts_->config, more);
 }
 
 const UserConfig& UserModel::config() const { return parts_->config; }
@@ -160,43 +134,37 @@ struct UserModel::Parts::Request {
   Var e, h, candidates;
 };
 
+// Reads the newest of these events behind what the shopper has read.
+void UserModel::Parts::extend(Shopper& shopper, std::span<const Event> events, int64_t newest,
+                              Tape& tape) const {
+  tape.reset();
+  const RowColumns columns = maker.request(events, events.back().time, {}, {}, newest);
+  const HistoryBatch batch = gather(tape, HistoryRows(columns), {&kOnly, 1});
+  const Shape state = {1, 2 * model->state_width()};
+  const Var first = shopper.last.empty() ? Var{} : tape.constant(state, shopper.last);
+  shopper.last.resize(static_cast<size_t>(state.size()));
+  const Var e = model->items(tape, batch.items, catalogue);
+  append_numbers(shopper.items, e);
+  append_numbers(shopper.states, model->states(e, batch, first, {shopper.last.data(), state, &cpu()}));
+  shopper.read += std::ssize(batch.items);
+}
+
 Shopper UserModel::read(std::span<const Event> history, Tape& tape) const {
   Shopper shopper{{history.begin(), history.end()}, 0, {}, {}, {}};
-  shopper.read = std::min<int64_t>(std::ssize(history), parts_->config.examples.longest);
-  if (shopper.read == 0) return shopper;
-  tape.reset();
-  const RowColumns columns = parts_->maker.request(history, history.back().time, {});
-  const HistoryBatch batch = parts_->gather(tape, HistoryRows(columns), {&kOnly, 1});
-  const int64_t H = parts_->model->state_width();
-  shopper.last.resize(static_cast<size_t>(2 * H));
-  const Var e = parts_->model->items(tape, batch.items, parts_->catalogue);
-  append_numbers(shopper.items, e);
-  append_numbers(shopper.states,
-                 parts_->model->states(e, batch, {}, {shopper.last.data(), {1, 2 * H}, &cpu()}));
+  if (!history.empty()) parts_->extend(shopper, history, parts_->config.examples.longest, tape);
   return shopper;
 }
 
 void UserModel::append(Shopper& shopper, const Event& event, Tape& tape) const {
-  if (shopper.read == 0) {
-    shopper = read({&event, 1}, tape);
-    return;
-  }
-  if (event.time < shopper.events.back().time)
+  if (!shopper.events.empty() && event.time < shopper.events.back().time)
     fail(Fault::input, "append: an event of ", event.time, " s behind one of ", shopper.events.back().time,
          " s; expected them in the order of time");
   shopper.events.push_back(event);
-  tape.reset();
-  const RowColumns columns = parts_->maker.request(std::span(shopper.events).last(2), event.time, {}, {}, 1);
-  const HistoryBatch batch = parts_->gather(tape, HistoryRows(columns), {&kOnly, 1});
-  const int64_t H = parts_->model->state_width();
-  const Var before = tape.constant({1, 2 * H}, shopper.last);
-  const Var e = parts_->model->items(tape, batch.items, parts_->catalogue);
-  append_numbers(shopper.items, e);
-  append_numbers(shopper.states,
-                 parts_->model->states(e, batch, before, {shopper.last.data(), {1, 2 * H}, &cpu()}));
-  if (++shopper.read <= parts_->config.examples.longest) return;
-  shopper.items.erase(shopper.items.begin(), shopper.items.begin() + e.cols());
-  shopper.states.erase(shopper.states.begin(), shopper.states.begin() + H);
+  const size_t with_gap = std::min<size_t>(2, shopper.events.size());
+  parts_->extend(shopper, std::span(shopper.events).last(with_gap), 1, tape);
+  if (shopper.read <= parts_->config.examples.longest) return;
+  shopper.items.erase(shopper.items.begin(), shopper.items.begin() + parts_->model->depth());
+  shopper.states.erase(shopper.states.begin(), shopper.states.begin() + parts_->model->state_width());
   --shopper.read;
 }
 
@@ -229,7 +197,7 @@ void UserModel::score(const Shopper& shopper, int64_t moment, Ids items, Tape& t
 
 std::vector<int32_t> UserModel::recommend(const Shopper& shopper, int64_t moment, int64_t k, bool known,
                                           Tape& tape) const {
-  if (std::ranges::none_of(parts_->config.tasks, [](const auto& task) { return task.second.kind == "next"; }))
+  if (!ask_for(parts_->config.tasks, "next"))
     fail(Fault::usage, "recommend: the model has no task of kind \"next\"; expected one");
   tape.reset();
   const int32_t nobody = -1;

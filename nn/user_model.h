@@ -50,7 +50,8 @@ class UserModel {
  public:
   // Untrained, or with what an older model has learned (Parameters), whose catalogue this one's begins with.
   UserModel(UserConfig config, Catalogue catalogue, uint64_t seed, const UserModel* older = nullptr);
-  static UserModel open(const std::filesystem::path& file);
+  static UserModel open(const std::filesystem::path& path);  // a model file or a run folder
+  static UserModel open(const TensorFile& file);
   UserModel(UserModel&&) noexcept;
   ~UserModel();
   void save(const std::filesystem::path& path, const Metadata& more) const;

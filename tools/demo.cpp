@@ -143,7 +143,7 @@ LearnedUsers learn_users(const Market& market, const std::filesystem::path& out,
   LearnedUsers learned;
   learned.metrics = train_run(*job, out / "dupn", {.quiet = quiet}).best;
 
-  UserModel model = UserModel::open(out / "dupn" / "model.safetensors");
+  UserModel model = UserModel::open(out / "dupn");
   const Histories histories =
       read_histories((out / "market" / "events.tsv").string(), model.config().events, model.catalogue());
   std::vector<size_t> of_user;  // users are numbered as they come

@@ -86,11 +86,9 @@ void add_explain(CLI::App& app) {
   verb->add_option("--events", o->events, "and where it is");
   verb->add_option("--item", o->item, "and the candidate that attention looks at, if it does");
   verb->add_flag("--json", o->json, "one JSON object whose numbers read back to the same bits");
-  verb->callback([o, verb] {
-    if (is_user_model(o->model)) return explain_user(*o);
+  const auto explain_pair = [o, verb](const Relevance& model) {
     for (const char* option : {"--query", "--product"})
       if (verb->count(option) == 0) throw CLI::RequiredError(option);
-    const Relevance model = Relevance::open(o->model);
     Workspace workspace;
     Bag query, product;
     model.encode(Side::query, o->query, query, workspace);
@@ -100,6 +98,9 @@ void add_explain(CLI::App& app) {
     Output out;
     out << (o->json ? explanation_json(e) : explanation_text(e));
     out.flush();
+  };
+  verb->callback([o, explain_pair] {
+    with_model(o->model, explain_pair, [&](UserModel& model) { explain_user(model, *o); });
   });
 }
 

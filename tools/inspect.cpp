@@ -22,34 +22,34 @@ void print_model(Config config, const Model& model, const std::string& knows) {
 }
 
 void run_inspect(const std::string& path) {
-  if (is_user_model(path)) {
-    const UserModel model = UserModel::open(Relevance::file_of(path));
-    UserRunConfig config;
-    static_cast<UserConfig&>(config) = model.config();
-    return print_model(config, model, text("# items       ", model.catalogue().items.size() - 1, "\n"));
-  }
-  const Relevance model = Relevance::open(path);
-  RunConfig config;
-  static_cast<RelevanceConfig&>(config) = model.config();
-  const Vocabulary& vocabulary = model.vocabulary();
-  print_model(config, model,
-              text("# terms       ", vocabulary.entries(), " of their own, ",
-                   vocabulary.size() - vocabulary.entries(), " buckets, counted in ", vocabulary.documents(),
-                   " texts\n"));
+  with_model(
+      path,
+      [](const Relevance& model) {
+        RunConfig config;
+        static_cast<RelevanceConfig&>(config) = model.config();
+        const Vocabulary& vocabulary = model.vocabulary();
+        print_model(config, model,
+                    text("# terms       ", vocabulary.entries(), " of their own, ",
+                         vocabulary.size() - vocabulary.entries(), " buckets, counted in ",
+                         vocabulary.documents(), " texts\n"));
+      },
+      [](const UserModel& model) {
+        UserRunConfig config;
+        static_cast<UserConfig&>(config) = model.config();
+        print_model(config, model, text("# items       ", model.catalogue().items.size() - 1, "\n"));
+      });
 }
 
 void run_verify(const std::string& path) {
-  Output out;
-  if (is_user_model(path)) {
-    const UserModel model = UserModel::open(Relevance::file_of(path));
-    out << text(path, ": whole; ", model.config().model, ", ", model.parameters().size(), " numbers, ",
-                model.catalogue().items.size() - 1, " items\n");
-  } else {
-    const Relevance model = Relevance::open(path);
-    out << text(path, ": whole; ", model.config().model, ", ", model.parameters().size(), " numbers, ",
-                model.vocabulary().entries(), " terms\n");
-  }
-  out.flush();
+  const auto say = [&](const auto& model, const std::string& knows) {
+    Output out;
+    out << text(path, ": whole; ", model.config().model, ", ", model.parameters().size(), " numbers, ", knows,
+                "\n");
+    out.flush();
+  };
+  with_model(
+      path, [&](const Relevance& model) { say(model, text(model.vocabulary().entries(), " terms")); },
+      [&](const UserModel& model) { say(model, text(model.catalogue().items.size() - 1, " items")); });
 }
 
 void add_file_verb(CLI::App& app, const char* name, const char* what, const char* example,

@@ -47,7 +47,7 @@ class Job {
   virtual void save(const std::filesystem::path& path, const Metadata& more) const = 0;
 
   // ---- for people
-  virtual void report(const std::filesystem::path& model, Report& report, const std::atomic<bool>* stop) = 0;
+  virtual void report(const std::filesystem::path&, Report&, const std::atomic<bool>*) {}  // adds to it
   virtual std::string vocabulary() const = 0;                       // lines about what it knows by name
   virtual std::string in_words(std::span<const int64_t> rows) = 0;  // what a batch begins with
 };

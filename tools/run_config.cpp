@@ -1,6 +1,8 @@
 #include "tools/run_config.h"
 
 #include <algorithm>
+#include <set>
+#include <span>
 
 #include "data/utf8.h"
 
@@ -29,6 +31,23 @@ void RunConfig::validate() const {
     fail(Fault::usage, "trainer.criterion: unknown metric \"", trainer.criterion, "\"; expected one of ",
          known);
   }
+}
+
+void UserRunConfig::validate() const {
+  UserConfig::validate();
+  steelyard::validate(*this, run);
+  require(data.dev.empty(), "data.dev", data.dev, "nothing: [examples] says what dev is");
+  require(!dupn.frozen || optimizer.weight_decay == 0, "optimizer.weight_decay", optimizer.weight_decay,
+          "0 beside dupn.frozen: a decay would move what is frozen");
+  std::set<std::string> known;
+  for (const auto& [name, task] : tasks) {
+    const std::span<const char*const> pair = UserModel::kPairMetrics, next = UserModel::kNextMetrics;
+    for (const char* key : task.kind == "pair" ? pair : next) known.insert({key, name + "." + key});
+  }
+  if (known.contains(trainer.criterion)) return;
+  std::string list;
+  for (const std::string& metric : known) list += (list.empty() ? "" : ", ") + metric;
+  fail(Fault::usage, "trainer.criterion: no metric \"", trainer.criterion, "\"; expected one of ", list);
 }
 
 }  // namespace steelyard

@@ -77,6 +77,7 @@ struct UserRunConfig : UserConfig, TrainingConfig {
     TrainingConfig::fields(f);
     f("run", run, "where it runs; no part of the model");
   }
+  void validate() const;
 };
 
 // tools/configs/market_deepbow.toml, market_deepbow_zh.toml and market_dupn.toml

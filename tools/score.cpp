@@ -1,7 +1,7 @@
 // score, encode, evaluate: rows in, lines out, in order. Rows are read in pieces of fixed size; threads share
 // a piece.
-#include "core/parallel.h"
 #include "data/table.h"
+#include "tools/pieces.h"
 #include "tools/users.h"
 #include "tools/verbs.h"
 
@@ -27,28 +27,6 @@ struct Scratch {
   Workspace workspace;
   Bag query, product;
 };
-// Calls next(i), which reads the i-th row of a piece or says that there is none; then work(i, scratch) for all of the
-// piece's n rows in parallel, and done(n). Whatever was read before a bad row is finished first.
-template <class Next, class Work, class Done>
-void in_pieces(const Workers& workers, Next next, Work work, Done done) {
-  constexpr int64_t kPiece = 4096, kGrain = 64;
-  std::vector<Scratch> scratch(kPiece / kGrain);
-  for (bool more = true; more;) {
-    int64_t n = 0;
-    std::exception_ptr bad;
-    try {
-      while (n < kPiece && (more = next(n))) ++n;
-    } catch (const Error&) {
-      bad = std::current_exception();
-    }
-    workers.rows(n, kGrain, [&](int64_t begin, int64_t end) {
-      for (int64_t i = begin; i < end; ++i) work(i, scratch[static_cast<size_t>(begin / kGrain)]);
-    });
-    done(n);
-    if (bad) std::rethrow_exception(bad);
-  }
-}
-
 void set(std::vector<std::string>& list, int64_t i, std::string_view text) {
   if (list.size() <= static_cast<size_t>(i)) list.resize(static_cast<size_t>(i) + 1);
   list[static_cast<size_t>(i)] = text;
@@ -61,8 +39,7 @@ double score_pair(const Relevance& model, std::string_view query, std::string_vi
   return score(scratch.query, scratch.product);
 }
 
-void run_score(const ServeOptions& o) {
-  const Relevance model = Relevance::open(o.model);
+void run_score(const Relevance& model, const ServeOptions& o) {
   const ColumnsConfig& c = model.config().columns;
   TableReader reader(o.data, {{c.query, c.product}, {}, "stop"});
   Row row;
@@ -70,7 +47,7 @@ void run_score(const ServeOptions& o) {
   std::vector<std::string> queries, products;
   std::vector<double> scores;
   Output out;
-  in_pieces(
+  in_pieces<Scratch>(
       workers,
       [&](int64_t i) {
         if (!reader.next(row)) return false;
@@ -90,11 +67,10 @@ void run_score(const ServeOptions& o) {
       });
 }
 
-void run_encode(const ServeOptions& o) {
+void run_encode(const Relevance& model, const ServeOptions& o) {
   if (o.side != "query" && o.side != "product")
     fail(Fault::usage, "--side: \"", o.side, "\"; expected query or product");
   const Side side = o.side == "query" ? Side::query : Side::product;
-  const Relevance model = Relevance::open(o.model);
   const ColumnsConfig& c = model.config().columns;
   TableRequest request{.required = {side == Side::query ? c.query : c.product}};
   if (o.id.empty())
@@ -107,7 +83,7 @@ void run_encode(const ServeOptions& o) {
   std::vector<std::string> texts, ids, lines;
   int64_t count = 0;
   Output out;
-  in_pieces(
+  in_pieces<Scratch>(
       workers,
       [&](int64_t i) {
         if (!reader.next(row)) return false;
@@ -147,7 +123,7 @@ Evaluation evaluate_table(const Relevance& model, const std::string& table, int 
   std::vector<double> piece, scores;
   std::vector<float> grades;
   std::vector<int32_t> groups;
-  in_pieces(
+  in_pieces<Scratch>(
       workers,
       [&](int64_t i) {
         if (!reader.next(pair)) return false;
@@ -168,8 +144,8 @@ Evaluation evaluate_table(const Relevance& model, const std::string& table, int 
 
 namespace {
 
-void run_evaluate(const ServeOptions& o) {
-  const Evaluation evaluation = evaluate_table(Relevance::open(o.model), o.data, o.threads);
+void run_evaluate(const Relevance& model, const ServeOptions& o) {
+  const Evaluation evaluation = evaluate_table(model, o.data, o.threads);
   Output out;
   out << "{\"rows\":" << std::to_string(evaluation.rows) << ",\"tasks\":{\"relevance\":{";
   const char* comma = "";
@@ -190,7 +166,11 @@ void add_score(CLI::App& app) {
   const auto o = add_options(verb, false);
   verb->add_flag("--probability", o->probability, "of relevance, print the calibrated probability instead");
   verb->add_option("--events", o->events, "of users, their histories");
-  verb->callback([o] { is_user_model(o->model) ? score_users(*o) : run_score(*o); });
+  verb->callback([o] {
+    with_model(
+        o->model, [&](const Relevance& model) { run_score(model, *o); },
+        [&](UserModel& model) { score_users(model, *o); });
+  });
 }
 
 void add_encode(CLI::App& app) {
@@ -202,7 +182,11 @@ void add_encode(CLI::App& app) {
   verb->add_option("--id", o->id,
                    "of relevance, column of the ids; if not given, id, or else rows are numbered from 1");
   verb->add_option("--npy", o->npy, "of users, a file for the vectors; only the users go to stdout");
-  verb->callback([o] { is_user_model(o->model) ? encode_users(*o) : run_encode(*o); });
+  verb->callback([o] {
+    with_model(
+        o->model, [&](const Relevance& model) { run_encode(model, *o); },
+        [&](UserModel& model) { encode_users(model, *o); });
+  });
 }
 
 void add_evaluate(CLI::App& app) {
@@ -210,7 +194,11 @@ void add_evaluate(CLI::App& app) {
                             "steelyard evaluate run shop/relevance_test.tsv");
   const auto o = add_options(verb, true);
   verb->add_option("--part", o->part, "of users, train, dev or test; if not given, test if there is one");
-  verb->callback([o] { is_user_model(o->model) ? evaluate_users(*o) : run_evaluate(*o); });
+  verb->callback([o] {
+    with_model(
+        o->model, [&](const Relevance& model) { run_evaluate(model, *o); },
+        [&](UserModel& model) { evaluate_users(model, *o); });
+  });
 }
 
 void add_recommend(CLI::App& app) {
@@ -221,7 +209,10 @@ void add_recommend(CLI::App& app) {
   const auto o = add_options(verb, true);
   verb->add_option("--top", o->top, "items per user")->check(CLI::Range(1, 1'000'000));
   verb->add_flag("--with-history", o->with_history, "also items that the user knows");
-  verb->callback([o] { recommend_users(*o); });
+  verb->callback([o] {
+    UserModel model = UserModel::open(o->model);
+    recommend_users(model, *o);
+  });
 }
 
 }  // namespace steelyard

@@ -11,6 +11,7 @@
 
 #include "core/file.h"
 #include "data/batches.h"
+#include "nn/model_file.h"
 #include "tools/config.h"
 #include "tools/job.h"
 #include "tools/progress.h"
@@ -229,8 +230,8 @@ Outcome train_run(Job& job, const std::filesystem::path& folder, const TrainOpti
   training.identity = text(training_json, " ", job.identity());
   if (!options.older.empty()) {
     training.trained = true;
-    training.identity += text(options.update ? " update " : " init ",
-                              key_part(MappedFile(Relevance::file_of(options.older)).text()));
+    training.identity +=
+        text(options.update ? " update " : " init ", key_part(MappedFile(model_file(options.older)).text()));
   }
   const int64_t steps = config.epochs * plan.steps_per_epoch();
   if (options.rehearsal) {

@@ -6,13 +6,12 @@
 
 #include "core/backend.h"
 #include "core/file.h"
+#include "tools/pieces.h"
 #include "tools/verbs.h"
 
 namespace steelyard {
 
 namespace {
-
-UserModel open_users(const std::string& model) { return UserModel::open(Relevance::file_of(model)); }
 
 Histories read_log(UserModel& model, const std::string& file) {
   return read_histories(file, model.config().events, model.catalogue());
@@ -21,22 +20,31 @@ Histories read_log(UserModel& model, const std::string& file) {
 // The moment behind everything that a user has done.
 int64_t now(std::span<const Event> history) { return history.empty() ? 0 : history.back().time + 1; }
 
-// f(history number, tape, line), in parallel; the lines come out in order.
+struct ScoreTape {
+  Tape tape{cpu(), Mode::score};
+};
+
+// The lines f(history number, tape) of all histories.
 template <class F>
 void print_histories(const Histories& histories, int threads, F f) {
-  constexpr int64_t kPiece = 4096, kGrain = 16;
-  const Workers workers(threads);
+  std::vector<std::string> lines;
   Output out;
-  for (int64_t first = 0; first < histories.size(); first += kPiece) {
-    const int64_t n = std::min(kPiece, histories.size() - first);
-    std::vector<std::string> lines(static_cast<size_t>(n));
-    workers.rows(n, kGrain, [&](int64_t begin, int64_t end) {
-      Tape tape(cpu(), Mode::score);
-      for (int64_t i = begin; i < end; ++i) lines[static_cast<size_t>(i)] = f(first + i, tape);
-    });
-    for (const std::string& line : lines) out << line;
-    out.flush();
-  }
+  int64_t read = 0;
+  in_pieces<ScoreTape>(
+      Workers(threads),
+      [&](int64_t i) {
+        if (read == histories.size()) return false;
+        ++read, lines.resize(static_cast<size_t>(i) + 1);
+        return true;
+      },
+      [&](int64_t i, ScoreTape& scratch) {
+        lines[static_cast<size_t>(i)] = f(read - std::ssize(lines) + i, scratch.tape);
+      },
+      [&](int64_t n) {
+        for (int64_t i = 0; i < n; ++i) out << lines[static_cast<size_t>(i)];
+        out.flush();
+        lines.clear();
+      });
 }
 
 std::string name_of(const Histories& histories, int64_t history) {
@@ -65,16 +73,7 @@ std::string npy(const std::vector<std::vector<real>>& rows) {
 
 }  // namespace
 
-bool is_user_model(const std::string& model) try {
-  const TensorFile file(Relevance::file_of(model));
-  const auto kind = file.metadata().find("kind");
-  return kind != file.metadata().end() && kind->second == "users";
-} catch (const Error&) {
-  return false;  // whoever opens it says why
-}
-
-void score_users(const UsersRequest& o) {
-  UserModel model = open_users(o.model);
+void score_users(UserModel& model, const UsersRequest& o) {
   if (o.events.empty()) fail(Fault::usage, "--events: missing; expected the users' histories");
   const Histories histories = read_log(model, o.events);
   std::vector<int64_t> of_user(static_cast<size_t>(histories.users.size()), -1);
@@ -106,10 +105,7 @@ void score_users(const UsersRequest& o) {
       const Request& asked = requests[static_cast<size_t>(i)];
       std::span<const Event> history;
       if (asked.history >= 0) history = histories[asked.history];
-      if (asked.moment)
-        history = history.first(static_cast<size_t>(
-            std::ranges::partition_point(history, [&](const Event& e) { return e.time < *asked.moment; }) -
-            history.begin()));
+      if (asked.moment) history = events_before(history, *asked.moment);
       Tape tape(cpu(), Mode::score);
       const Shopper shopper = model.read(history, tape);
       // In pieces, so that memory does not grow with the candidates.
@@ -153,8 +149,7 @@ void score_users(const UsersRequest& o) {
   answer();
 }
 
-void encode_users(const UsersRequest& o) {
-  UserModel model = open_users(o.model);
+void encode_users(UserModel& model, const UsersRequest& o) {
   if (model.config().dupn.target)
     fail(Fault::usage,
          "encode: the model's attention looks at a candidate (dupn.target); expected one that does not");
@@ -177,8 +172,7 @@ void encode_users(const UsersRequest& o) {
   write_atomically(o.npy, npy(rows));
 }
 
-void recommend_users(const UsersRequest& o) {
-  UserModel model = open_users(o.model);
+void recommend_users(UserModel& model, const UsersRequest& o) {
   const Histories histories = read_log(model, o.data);
   print_histories(histories, o.threads, [&](int64_t h, Tape& tape) {
     const Shopper shopper = model.read(histories[h], tape);
@@ -189,8 +183,7 @@ void recommend_users(const UsersRequest& o) {
   });
 }
 
-void explain_user(const UsersRequest& o) {
-  UserModel model = open_users(o.model);
+void explain_user(UserModel& model, const UsersRequest& o) {
   if (o.user.empty() || o.events.empty())
     fail(Fault::usage, "explain: --user and --events are needed for a model of users");
   if (model.config().dupn.target && o.item.empty())
@@ -230,8 +223,7 @@ void explain_user(const UsersRequest& o) {
   out.flush();
 }
 
-void evaluate_users(const UsersRequest& o) {
-  UserModel model = open_users(o.model);
+void evaluate_users(UserModel& model, const UsersRequest& o) {
   const UserConfig& config = model.config();
   const std::string wanted = !o.part.empty() ? o.part : config.examples.test_fold >= 0 ? "test" : "dev";
   if (wanted != "train" && wanted != "dev" && wanted != "test")

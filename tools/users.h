@@ -4,11 +4,22 @@
 
 #include <string>
 
+#include "nn/model_file.h"
+#include "nn/relevance.h"
 #include "nn/user_model.h"
 
 namespace steelyard {
 
-bool is_user_model(const std::string& model);  // a file or a run folder; false also of what is neither
+// Opens a model file or a run folder and calls the one of the two that is of its kind.
+template <class OfRelevance, class OfUsers>
+void with_model(const std::string& path, OfRelevance of_relevance, OfUsers of_users) {
+  const TensorFile file(model_file(path));
+  if (kind_of(file) == "users") {
+    UserModel model = UserModel::open(file);
+    return of_users(model);
+  }
+  of_relevance(Relevance::open(file));
+}
 
 struct UsersRequest {
   std::string model, data = "-", events, npy, user, item, part;
@@ -17,12 +28,15 @@ struct UsersRequest {
   bool with_history = false, json = false;
 };
 
-void score_users(
-    const UsersRequest&
-        request);  // a header, then a line per row of DATA: the probability of each task of pairs
-void encode_users(const UsersRequest& request);     // the representation of each history of DATA
-void recommend_users(const UsersRequest& request);  // user and items of each history of DATA
-void explain_user(const UsersRequest& request);     // the attention over one user's events
-void evaluate_users(const UsersRequest& request);   // the metrics of a part of the users of DATA
+// A model's catalogue grows by the items that the files bring.
+void score_users(UserModel& model,
+                 const UsersRequest& request);  // a line per row of DATA: each task of pairs
+void encode_users(UserModel& model,
+                  const UsersRequest& request);  // the representation of each history of DATA
+void recommend_users(UserModel& model,
+                     const UsersRequest& request);                 // user and items of each history of DATA
+void explain_user(UserModel& model, const UsersRequest& request);  // the attention over one user's events
+void evaluate_users(UserModel& model,
+                    const UsersRequest& request);  // the metrics of a part of the users of DATA
 
 }  // namespace steelyard

@@ -1,10 +1,9 @@
 // Training of a UserModel: histories of events, and what is asked of them.
 #include <algorithm>
-#include <set>
 
 #include "core/file.h"
 #include "core/random.h"
-#include "nn/user_model.h"
+#include "nn/model_file.h"
 #include "tools/job.h"
 
 namespace steelyard {
@@ -20,25 +19,7 @@ class UsersJob final : public Job {
   Fields fields() override { return config_; }
   TrainingConfig& training() override { return config_; }
   PlaceConfig& place() override { return config_.run; }
-  void validate() const override {
-    config_.UserConfig::validate();
-    steelyard::validate(config_, config_.run);
-    require(config_.data.dev.empty(), "data.dev", config_.data.dev, "nothing: [examples] says what dev is");
-    require(!config_.dupn.frozen || config_.optimizer.weight_decay == 0, "optimizer.weight_decay",
-            config_.optimizer.weight_decay, "0 beside dupn.frozen: a decay would move what is frozen");
-    std::set<std::string> known;
-    for (const auto& [name, task] : config_.tasks) {
-      const bool pair = task.kind == "pair";
-      const std::span<const char* const> keys =
-          pair ? std::span(UserModel::kPairMetrics) : std::span<const char* const>(UserModel::kNextMetrics);
-      for (const char* key : keys) known.insert({key, name + "." + key});
-    }
-    if (known.contains(config_.trainer.criterion)) return;
-    std::string list;
-    for (const std::string& metric : known) list += (list.empty() ? "" : ", ") + metric;
-    fail(Fault::usage, "trainer.criterion: no metric \"", config_.trainer.criterion, "\"; expected one of ",
-         list);
-  }
+  void validate() const override { config_.validate(); }
 
   void prepare(const Workshop& shop) override {
     const EventsConfig& events = config_.events;
@@ -49,7 +30,7 @@ class UsersJob final : public Job {
     if (!shop.options.older.empty()) {
       older.emplace(from_older(shop));
       catalogue = older->catalogue();
-      content += text(" ", key_part(MappedFile(Relevance::file_of(shop.options.older)).text()));
+      content += text(" ", key_part(MappedFile(model_file(shop.options.older)).text()));
     }
     if (!events.items.empty()) {
       const std::string items = data_path(events.items);
@@ -91,7 +72,6 @@ class UsersJob final : public Job {
     model_->save(path, more);
   }
 
-  void report(const std::filesystem::path&, Report&, const std::atomic<bool>*) override {}
   std::string vocabulary() const override {
     std::string out = text("items       ", model_->catalogue().items.size() - 1, "\n");
     for (size_t k = 0; k < config_.events.attributes.size(); ++k)
@@ -122,7 +102,7 @@ class UsersJob final : public Job {
 
   UserModel from_older(const Workshop& shop) {
     const auto& [path, update] = std::pair(shop.options.older, shop.options.update);
-    UserModel older = UserModel::open(Relevance::file_of(path));
+    UserModel older = UserModel::open(path);
     UserConfig &ours = config_, theirs = older.config();
     // What gives the parameters of a name their meaning.
     for (const std::string& key : differences(theirs, ours))
