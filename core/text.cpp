@@ -22,6 +22,12 @@ size_t edit_distance(std::string_view a, std::string_view b) {
   return row.back();
 }
 
+std::string joined(const std::vector<std::string>& texts) {
+  std::string out;
+  for (const std::string& text : texts) out += (&text == texts.data() ? "" : ", ") + text;
+  return out;
+}
+
 std::string number(double value) {
   if (!std::isfinite(value)) return "null";
   char buffer[32];

@@ -12,9 +12,13 @@ namespace steelyard {
 
 namespace {
 
-constexpr const char *kItems = "catalogue/items", *kCounts = "catalogue/counts";
+constexpr const char *kItems = "catalogue/items", *kCounts = "catalogue/counts", *kWords = "catalogue/words";
+
+constexpr int64_t kDay = 24 * 3600;
 
 std::string attribute_name(size_t k) { return "catalogue/attribute" + std::to_string(k); }
+
+std::string profile_name(size_t k) { return "catalogue/profile" + std::to_string(k); }
 
 std::vector<std::string_view> values_of(std::string_view cell) { return split(cell, ' '); }
 
@@ -29,11 +33,15 @@ void EventsConfig::validate() const {
   if (!named && !behaviours.empty())
     fail(Fault::usage, "events.behaviours: ", behaviours.size(),
          "; expected none without events.behaviour or lists");
-  for (const auto& [key, names] :
-       {std::pair{"events.behaviours", behaviours}, {"events.attributes", attributes}})
+  for (const auto& [key, names] : {std::pair{"events.behaviours", behaviours},
+                                   {"events.attributes", attributes},
+                                   {"events.profile", profile}})
     for (const std::string& name : names)
       if (name.empty() || std::ranges::count(names, name) > 1)
         fail(Fault::usage, key, ": \"", name, "\"; expected names, each once");
+  if (users.empty() != profile.empty())
+    fail(Fault::usage, "events.profile: ", joined(profile),
+         "; expected columns of the table events.users, both or none");
   if (!lists.empty() && !behaviour.empty())
     fail(Fault::usage, "events.behaviour: \"", behaviour, "\"; expected none beside events.lists");
   if (lists.size() > 1 && lists.size() != behaviours.size())
@@ -82,6 +90,17 @@ bool parse_time(const EventsConfig& config, std::string_view text, int64_t& seco
   return asked.tm_mday == date.tm_mday && asked.tm_mon == date.tm_mon;  // no 30th of February
 }
 
+bool moment_of(const EventsConfig& config, std::string_view text, int64_t& seconds) {
+  if (!config.timed() || !parse_time(config, text, seconds)) return false;
+  seconds += config.with_hours() || config.time_format == "age" ? 1 : kDay;
+  return true;
+}
+
+int64_t moment_behind(const EventsConfig& config, std::span<const Event> history) {
+  if (config.time_format == "age") return 1;  // the request is what ages are counted from
+  return history.empty() ? 0 : history.back().time + 1;
+}
+
 std::span<const Event> events_before(std::span<const Event> history, int64_t moment) {
   const auto end = std::ranges::partition_point(history, [&](const Event& e) { return e.time < moment; });
   return history.first(static_cast<size_t>(end - history.begin()));
@@ -98,7 +117,7 @@ void ItemCounts::add(std::span<const Event> of_one_user) {
     }
 }
 
-Catalogue::Catalogue(size_t count) : values(count), attributes(count) {
+Catalogue::Catalogue(size_t count, size_t of_users) : values(count), attributes(count), profile(of_users) {
   for (RowColumns::Lists& lists : attributes) lists.end();  // of the item that is not known
 }
 
@@ -120,6 +139,11 @@ std::vector<NamedArray> Catalogue::arrays() const {
     arrays.push_back(NamedArray::of<int64_t>(attribute_name(k) + "/of_item/starts", attributes[k].starts));
     arrays.push_back(NamedArray::of<int32_t>(attribute_name(k) + "/of_item/values", attributes[k].values));
   }
+  const auto add = [&](std::vector<NamedArray> more) {
+    for (NamedArray& array : more) arrays.push_back(std::move(array));
+  };
+  for (size_t k = 0; k < profile.size(); ++k) add(profile[k].arrays(profile_name(k)));
+  if (words.size() > 1) add(words.arrays(kWords));
   if (counts.width > 0) {
     const auto width = static_cast<int64_t>(counts.width), rows = std::ssize(counts.users) / width;
     arrays.push_back({kCounts, ElementType::i32, {rows, width}, counts.users.data()});
@@ -127,7 +151,7 @@ std::vector<NamedArray> Catalogue::arrays() const {
   return arrays;
 }
 
-Catalogue Catalogue::load(const TensorFile& file, size_t count) {
+Catalogue Catalogue::load(const TensorFile& file, size_t count, size_t of_users) {
   Catalogue catalogue;
   catalogue.items = Categories::load(file, kItems);
   for (size_t k = 0; k < count; ++k) {
@@ -142,6 +166,8 @@ Catalogue Catalogue::load(const TensorFile& file, size_t count) {
       fail(Fault::input, name, ": expected lists of known values for ", catalogue.items.size(), " items");
     catalogue.attributes.push_back({{starts.begin(), starts.end()}, {values.begin(), values.end()}});
   }
+  for (size_t k = 0; k < of_users; ++k) catalogue.profile.push_back(Categories::load(file, profile_name(k)));
+  if (file.find(std::string(kWords) + "/starts")) catalogue.words = Categories::load(file, kWords);
   if (const NamedArray* counts = file.find(kCounts)) {
     const auto users = counts->values<int32_t>();
     if (counts->shape.size() != 2 || counts->shape[1] < 1 ||
@@ -222,11 +248,9 @@ class HistoryReader {
     return out;
   }
 
-  // Behind the user and the cells stand the items of each behaviour, perhaps with times, then their
-  // attributes.
-  Histories read_lists(TableReader& reader, size_t cells) {
+  // Behind the user stand the items of each behaviour, perhaps with times, then their attributes.
+  Histories read_lists(TableReader& reader) {
     Histories out;
-    out.cells.resize(cells);
     const size_t behaviours = config_.lists.size(), count = config_.attributes.size(),
                  width = 1 + config_.timed();
     std::vector<std::string_view> texts(count);
@@ -241,7 +265,7 @@ class HistoryReader {
                          std::to_string(size) + ", as there are items");
             return values;
           };
-          const size_t begin = 1 + cells + b * width, behind = 1 + cells + behaviours * width + b * count;
+          const size_t begin = 1 + b * width, behind = 1 + behaviours * width + b * count;
           const std::vector<std::string_view> items = values_of(row[begin]);
           const std::vector<std::string_view> times =
               config_.timed() ? list(begin + 1, items.size()) : std::vector<std::string_view>();
@@ -259,7 +283,7 @@ class HistoryReader {
         out.events.insert(out.events.end(), events.begin(), events.end());
         out.starts.push_back(std::ssize(out.events));
         out.user.push_back(out.users.add(row[0]) - 1);
-        for (size_t c = 0; c < cells; ++c) out.cells[c].emplace_back(row[1 + c]);
+        out.lines.push_back(row.line());
       } catch (const Error& error) {
         reader.reject(error);
       }
@@ -270,10 +294,8 @@ class HistoryReader {
   int32_t behaviour(const Row& row, size_t column) const {
     const int32_t id = behaviours_.find(row[column]);
     if (id == 0) {
-      std::string expected = "one of";
-      for (const std::string& known : config_.behaviours)
-        expected += (known == config_.behaviours[0] ? " " : ", ") + known;
-      row.refuse(column, "\"" + std::string(row[column].substr(0, 80)) + "\" is no behaviour", expected);
+      row.refuse(column, "\"" + std::string(row[column].substr(0, 80)) + "\" is no behaviour",
+                 "one of " + joined(config_.behaviours));
     }
     return id - 1;
   }
@@ -286,13 +308,11 @@ class HistoryReader {
 }  // namespace
 
 Histories read_histories(const std::string& table, const EventsConfig& config, Catalogue& catalogue,
-                         const std::string& bad_rows, const std::vector<std::string>& columns,
-                         const std::atomic<bool>* stop, bool with_attributes) {
+                         const std::string& bad_rows, const std::atomic<bool>* stop, bool with_attributes) {
   TableRequest request{
       .required = {config.user}, .bad_rows = bad_rows, .stop = stop, .lists = !config.lists.empty()};
   HistoryReader reader(config, catalogue);
   if (config.lists.empty()) {
-    check(columns.empty(), "read_histories: further columns of a log");
     request.required.push_back(config.item);
     for (const std::string& column : {config.behaviour, config.time})
       if (!column.empty()) request.required.push_back(column);
@@ -301,7 +321,6 @@ Histories read_histories(const std::string& table, const EventsConfig& config, C
     TableReader rows(table, request);
     return reader.read_log(rows);
   }
-  request.required.insert(request.required.end(), columns.begin(), columns.end());
   const auto column = [](std::string pattern, const std::string& name) {
     return pattern.replace(pattern.find('*'), 1, name);
   };
@@ -313,7 +332,7 @@ Histories read_histories(const std::string& table, const EventsConfig& config, C
     for (const std::string& attribute : config.attributes)
       (with_attributes ? request.required : request.optional).push_back(column(pattern, attribute));
   TableReader rows(table, request);
-  return reader.read_lists(rows, columns.size());
+  return reader.read_lists(rows);
 }
 
 }  // namespace steelyard

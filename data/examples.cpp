@@ -4,8 +4,10 @@
 #include <cmath>
 #include <limits>
 #include <optional>
+#include <tuple>
 
 #include "core/random.h"
+#include "core/text.h"
 
 namespace steelyard {
 
@@ -44,14 +46,21 @@ int ExampleMaker::gap(int64_t seconds) {
   return static_cast<int>(std::upper_bound(std::begin(kEnds), std::end(kEnds), seconds) - std::begin(kEnds));
 }
 
-bool ask_for(const Tasks& tasks, std::string_view kind) {
-  return std::ranges::any_of(tasks, [&](const auto& task) { return task.second.kind == kind; });
-}
-
-bool ExampleMaker::moment(const EventsConfig& events, std::string_view text, int64_t& seconds) {
-  if (!events.timed() || !parse_time(events, text, seconds)) return false;
-  seconds += events.with_hours() || events.time_format == "age" ? 1 : kDay;
-  return true;
+std::vector<ExampleGroup> groups_of(const EventsConfig& events, const Tasks& tasks, const Tables& tables) {
+  std::vector<ExampleGroup> groups = {{"pair", {}, std::ssize(PairNumbers::names(events)), true},
+                                      {"next", {}, 0, false}};
+  for (const auto& [name, table] : tables)
+    groups.push_back({name, {}, std::ssize(table.numbers), !table.item.empty()});
+  size_t k = 0;
+  for (const auto& named : tasks) {
+    const TaskConfig& task = named.second;
+    for (ExampleGroup& group : groups)
+      if (group.name == (task.of_table() ? task.table : task.kind))
+        group.tasks.push_back({task, named.first, k});
+    ++k;
+  }
+  std::erase_if(groups, [](const ExampleGroup& group) { return group.tasks.empty(); });
+  return groups;
 }
 
 std::array<int, kProperties> ExampleMaker::properties(const EventsConfig& events) {
@@ -60,15 +69,53 @@ std::array<int, kProperties> ExampleMaker::properties(const EventsConfig& events
           dated && events.with_hours() ? kDaytimes : 0};
 }
 
-ExampleMaker::ExampleMaker(const EventsConfig& events, const ExamplesConfig& examples, const Tasks& tasks)
-    : events_(events),
-      config_(examples),
-      tasks_(tasks),
-      features_(ask_for(tasks, "pair") ? PairNumbers::names(events).size() : 0) {
+namespace {
+
+void refuse(const std::string& key, const auto& value, const char* expected) {
+  fail(Fault::usage, key, ": ", value, "; expected ", expected);
+}
+
+void check_table(const std::string& at, const TableConfig& table, const EventsConfig& events) {
+  if (table.file.empty() && events.lists.empty()) refuse(at + ".file", "empty", "the name of a table");
+  if (table.file.empty() && !table.time.empty())
+    refuse(at + ".time", table.time, "none: a line is asked about behind its own events");
+  if (!table.time.empty() && !events.timed()) refuse(at + ".time", table.time, "none without events.time");
+  if (!table.attributes.empty() && table.attributes.size() != events.attributes.size())
+    refuse(at + ".attributes", joined(table.attributes), "one column for each of events.attributes");
+  if (!table.attributes.empty() && table.item.empty())
+    refuse(at + ".attributes", joined(table.attributes), "an item beside them");
+}
+
+void check_task(const std::string& at, const TaskConfig& task, const EventsConfig& events,
+                const Tables& tables) {
+  if (task.kind != "pair" && task.kind != "next" && !task.of_table())
+    refuse(at + ".kind", '"' + task.kind + '"', "pair, next, binary, classes or rank");
+  if (!(task.weight >= 0 && std::isfinite(task.weight))) refuse(at + ".weight", task.weight, "0 or more");
+  if (!task.behaviour.empty() &&
+      std::ranges::find(events.behaviours, task.behaviour) == events.behaviours.end())
+    refuse(at + ".behaviour", '"' + task.behaviour + '"', "one of events.behaviours");
+  if (!task.of_table()) {
+    if (!task.table.empty()) refuse(at + ".table", task.table, "none of this kind of task");
+    return;
+  }
+  const auto table = tables.find(task.table);
+  if (table == tables.end()) refuse(at + ".table", '"' + task.table + '"', "a section of [tables]");
+  if (task.label.empty()) refuse(at + ".label", "empty", "the name of a column");
+  if (task.kind == "rank" && table->second.numbers.empty())
+    refuse(at + ".kind", "rank", "numbers of its table, which are what it weighs");
+  if ((task.kind == "classes") != (task.classes.size() > 1))
+    refuse(at + ".classes", task.classes.size(), "two or more of kind classes, else none");
+  for (const std::string& name : task.classes)
+    if (name.empty() || std::ranges::count(task.classes, name) > 1)
+      refuse(at + ".classes", '"' + name + '"', "names, each once");
+}
+
+}  // namespace
+
+ExampleMaker::ExampleMaker(const EventsConfig& events, const ExamplesConfig& examples, const Tasks& tasks,
+                           const Tables& tables)
+    : events_(events), config_(examples), groups_(groups_of(events, tasks, tables)) {
   events.validate();
-  const auto refuse = [](const std::string& key, const auto& value, const char* expected) {
-    fail(Fault::usage, key, ": ", value, "; expected ", expected);
-  };
   if (examples.longest < 1 || examples.longest > 100'000)
     refuse("examples.longest", examples.longest, "1 … 100000");
   if (!(examples.horizon > 0 && examples.horizon < 1e6))
@@ -76,33 +123,40 @@ ExampleMaker::ExampleMaker(const EventsConfig& events, const ExamplesConfig& exa
   if (tasks.empty()) fail(Fault::usage, "tasks: none; expected a section for each, as [tasks.click]");
   for (const std::string& cut : examples.cuts) {
     int64_t seconds = 0;
-    if (!moment(events, cut, seconds))
+    if (!moment_of(events, cut, seconds))
       refuse("examples.cuts", '"' + cut + '"', "a time as those of the events");
     cuts_.push_back(seconds);
   }
   if (!std::ranges::is_sorted(cuts_)) refuse("examples.cuts", examples.cuts.front(), "them in order");
-  const bool folds = !cuts_.empty();
-  if (folds ? examples.folds < 2 || examples.folds > 1000 : examples.folds != 0)
-    refuse("examples.folds", examples.folds, folds ? "2 … 1000 beside cuts" : "0 without cuts");
+  const int folds = examples.folds;
+  if (folds != 0 && (folds < 2 || folds > 1000)) refuse("examples.folds", folds, "2 … 1000, or 0");
+  if (folds == 0 && cuts_.size() > 2)
+    refuse("examples.folds", folds, "2 … 1000 beside cuts, or of those no more than two");
   for (const auto& [key, fold] :
        {std::pair{"examples.dev_fold", examples.dev_fold}, {"examples.test_fold", examples.test_fold}})
-    if (folds && fold >= examples.folds) refuse(key, fold, "less than examples.folds");
-  if (folds && examples.dev_fold >= 0 && examples.dev_fold == examples.test_fold)
+    if (folds != 0 && fold >= folds) refuse(key, fold, "less than examples.folds");
+  if (folds != 0 && examples.dev_fold >= 0 && examples.dev_fold == examples.test_fold)
     refuse("examples.test_fold", examples.test_fold, "another than examples.dev_fold");
+  for (const auto& [name, table] : tables) {
+    check_table("tables." + name, table, events);
+    if (name == "pair" || name == "next")
+      refuse("tables." + name, "a table", "another name than a kind of task");
+  }
   int next = 0;
   for (const auto& [name, task] : tasks) {
     const std::string at = "tasks." + name;
-    if (task.kind != "pair" && task.kind != "next")
-      refuse(at + ".kind", '"' + task.kind + '"', "pair or next");
-    if (task.kind == "pair" && cuts_.empty()) refuse(at + ".kind", "pair", "examples.cuts beside it");
+    check_task(at, task, events, tables);
+    if (task.kind == "pair" && (cuts_.empty() || folds == 0))
+      refuse(at + ".kind", "pair", "examples.cuts and examples.folds beside it");
     if (task.kind == "pair" && !events.lists.empty()) refuse(at + ".kind", "pair", "a log: no events.lists");
     next += task.kind == "next";
     if (next > 1) refuse(at + ".kind", "next", "one such task only");
-    if (!(task.weight >= 0 && std::isfinite(task.weight))) refuse(at + ".weight", task.weight, "0 or more");
-    if (!task.behaviour.empty() &&
-        std::ranges::find(events.behaviours, task.behaviour) == events.behaviours.end())
-      refuse(at + ".behaviour", '"' + task.behaviour + '"', "one of events.behaviours");
   }
+}
+
+const ExampleGroup* ExampleMaker::group(std::string_view name) const {
+  const auto found = std::ranges::find(groups_, name, &ExampleGroup::name);
+  return found == groups_.end() ? nullptr : &*found;
 }
 
 std::vector<std::string> PairNumbers::names(const EventsConfig& config) {
@@ -144,7 +198,7 @@ int64_t ExampleMaker::add_row(RowColumns& out, int32_t user, std::span<const Eve
   item.end(), minutes.end();
   for (RowColumns::Lists* list : lists) list->end();
   std::vector<int32_t> older;
-  for (const Event& event : history.first(static_cast<size_t>(ask_for(tasks_, "next") ? before : 0)))
+  for (const Event& event : history.first(static_cast<size_t>(group("next") ? before : 0)))
     older.push_back(event.item);
   std::ranges::sort(older);
   for (size_t i = 0; i < older.size(); ++i)
@@ -153,26 +207,34 @@ int64_t ExampleMaker::add_row(RowColumns& out, int32_t user, std::span<const Eve
   return before;
 }
 
-void ExampleMaker::add_example(RowColumns& out, int64_t visible, int64_t before_last, int32_t item) const {
-  out.lists["examples/visible"].add(static_cast<int32_t>(visible));
-  out.lists["examples/minutes"].add(static_cast<int32_t>(before_last));
-  out.lists["examples/item"].add(item);
-  for (const auto& [name, task] : tasks_) out.numbers["label/" + name].push_back(kNotAsked);
+void ExampleMaker::add_example(RowColumns& out, const ExampleGroup& group, int64_t visible,
+                               int64_t before_last, int32_t item) const {
+  out.lists[group.name + "/visible"].add(static_cast<int32_t>(visible));
+  out.lists[group.name + "/minutes"].add(static_cast<int32_t>(before_last));
+  out.lists[group.name + "/item"].add(item);
+  for (const Task& task : group.tasks) out.numbers[group.name + "/label/" + task.name].push_back(kNotAsked);
 }
 
-void ExampleMaker::add_next(RowColumns& out, std::span<const Event> history, int64_t before, int64_t first,
-                            int64_t end, int64_t moment) const {
-  for (const auto& [name, task] : tasks_)
-    for (int64_t target = std::max(first, before + 1); task.kind == "next" && target < end; ++target) {
-      const Event& event = history[static_cast<size_t>(target)];
-      if (!asks(task, event)) continue;
-      constexpr int32_t kMost = 1 << 24;  // a label is a float
-      if (event.item > kMost)
-        fail(Fault::input, "tasks.", name, ": more than ", kMost, " items; expected less");
-      add_example(out, target - before, events_.timed() ? minutes_between(event.time, moment) : 0, -1);
-      out.numbers["label/" + name].back() = static_cast<float>(event.item);
-      out.numbers["feature"].resize(out.numbers["feature"].size() + features_, 0);
-    }
+void ExampleMaker::end_row(RowColumns& out) const {
+  for (const ExampleGroup& group : groups_)
+    for (const char* list : {"/visible", "/minutes", "/item"}) out.lists[group.name + list].end();
+}
+
+void ExampleMaker::add_next(RowColumns& out, std::span<const Event> history, int64_t before,
+                            const Window& window) const {
+  const ExampleGroup* of_next = group("next");
+  if (!of_next) return;
+  const Task& task = of_next->tasks[0];
+  for (int64_t target = std::max(window.first, before + 1); target < window.end; ++target) {
+    const Event& event = history[static_cast<size_t>(target)];
+    if (!asks(task, event)) continue;
+    constexpr int32_t kMost = 1 << 24;  // a label is a float
+    if (event.item > kMost)
+      fail(Fault::input, "tasks.", task.name, ": more than ", kMost, " items; expected less");
+    add_example(out, *of_next, target - before,
+                events_.timed() ? minutes_between(event.time, window.moment) : 0, -1);
+    out.numbers["next/label/" + task.name].back() = static_cast<float>(event.item);
+  }
 }
 
 namespace {
@@ -243,7 +305,8 @@ void PairNumbers::append(int32_t item, std::vector<float>& out) const {
 
 void ExampleMaker::add_pairs(RowColumns& out, std::span<const Event> history, int64_t seen, int64_t cut,
                              const ItemCounts& counts, bool one_of_them) const {
-  if (features_ == 0) return;  // nobody asks
+  const ExampleGroup* of_pairs = group("pair");
+  if (!of_pairs) return;
   const size_t behaviours = events_.kinds();
   const PairNumbers numbers(behaviours, history.first(static_cast<size_t>(seen)), cut, counts, one_of_them);
   std::unordered_map<int32_t, std::vector<bool>> later;  // of each item, of each behaviour
@@ -253,43 +316,50 @@ void ExampleMaker::add_pairs(RowColumns& out, std::span<const Event> history, in
     later.emplace(event.item, behaviours).first->second[static_cast<size_t>(event.behaviour)] = true;
   }
   for (const int32_t item : numbers.items()) {
-    add_example(out, std::min<int64_t>(seen, config_.longest), 0, item);
-    numbers.append(item, out.numbers["feature"]);
+    add_example(out, *of_pairs, std::min<int64_t>(seen, config_.longest), 0, item);
+    numbers.append(item, out.numbers["pair/numbers"]);
     const auto followed = later.find(item);
-    for (const auto& [name, task] : tasks_) {
-      if (task.kind != "pair") continue;
+    for (const Task& task : of_pairs->tasks) {
       bool follows = false;
       for (size_t b = 0; b < behaviours && followed != later.end(); ++b)
         follows = follows || (followed->second[b] &&
                               (task.behaviour.empty() || events_.behaviours[b] == task.behaviour));
-      out.numbers["label/" + name].back() = follows;
+      out.numbers["pair/label/" + task.name].back() = follows;
     }
   }
 }
 
 namespace {
 
-void end_examples(RowColumns& out) {
-  for (const char* list : {"examples/visible", "examples/minutes", "examples/item"}) out.lists[list].end();
+void add_list(RowColumns& out, const std::string& name, Ids values) {
+  for (const int32_t value : values) out.lists[name].add(value);
+  out.lists[name].end();
 }
 
 }  // namespace
 
-RowColumns ExampleMaker::request(std::span<const Event> history, int64_t moment, Ids candidates,
+RowColumns ExampleMaker::request(std::span<const Event> history, const Profile& profile, const Request& asked,
                                  const ItemCounts& counts, int64_t longest) const {
   RowColumns out;
-  const int64_t before = add_row(out, 0, history, std::ssize(history), moment, longest);
-  std::optional<PairNumbers> numbers;  // once somebody asks
-  std::vector<float>& features = out.numbers["feature"];
-  for (const int32_t item : candidates) {
-    add_example(out, std::ssize(history) - before, 0, item);
-    if (item >= 0 && features_ > 0) {
-      if (!numbers) numbers.emplace(events_.kinds(), history, moment, counts, false);
-      numbers->append(item, features);
+  const int64_t before = add_row(out, 0, history, std::ssize(history), asked.moment, longest);
+  add_list(out, "query", asked.query);
+  for (size_t k = 0; k < events_.profile.size(); ++k)
+    add_list(out, text("profile/", k), k < profile.size() ? Ids(profile[k]) : Ids());
+  const ExampleGroup* of_table = asked.table.empty() ? &groups_[0] : group(asked.table);
+  check(of_table != nullptr, "request: no table ", asked.table);
+  for (const ExampleGroup& group : groups_) out.numbers[group.name + "/numbers"] = {};
+  std::vector<float>& numbers = out.numbers[of_table->name + "/numbers"];
+  numbers.assign(asked.numbers.begin(), asked.numbers.end());
+  std::optional<PairNumbers> of_pair;  // once somebody asks
+  for (const int32_t item : asked.items) {
+    add_example(out, *of_table, std::ssize(history) - before, 0, item);
+    if (item >= 0 && of_table->name == "pair") {
+      if (!of_pair) of_pair.emplace(events_.kinds(), history, asked.moment, counts, false);
+      of_pair->append(item, numbers);
     }
-    features.resize(out.lists["examples/item"].values.size() * features_);
   }
-  end_examples(out);
+  numbers.resize(asked.items.size() * static_cast<size_t>(of_table->numbers));
+  end_row(out);
   return out;
 }
 
@@ -300,7 +370,7 @@ Part ExampleMaker::part_of(std::string_view user) const {
 
 ItemCounts ExampleMaker::count(const Histories& histories, int64_t cut) const {
   ItemCounts counts{1 + events_.kinds(), {}};
-  if (features_ == 0) return counts;  // nobody asks
+  if (!group("pair")) return counts;  // nobody asks
   for (int64_t h = 0; h < histories.size(); ++h) {
     if (part_of(histories.users[histories.user[static_cast<size_t>(h)] + 1]) != Part::train) continue;
     counts.add(events_before(histories[h], cut));
@@ -308,45 +378,124 @@ ItemCounts ExampleMaker::count(const Histories& histories, int64_t cut) const {
   return counts;
 }
 
-RowColumns ExampleMaker::make(const Histories& histories, Part part, const ItemCounts& counts,
-                              bool of_others) const {
-  if (cuts_.empty() && part == Part::test)
-    fail(Fault::usage, "examples.cuts: none; expected some, or there is no part for test");
+void ExampleMaker::add_profile(RowColumns& out, const Histories& histories, int32_t user) const {
+  for (size_t k = 0; k < events_.profile.size(); ++k)
+    add_list(out, text("profile/", k), histories.profile(k, user));
+}
+
+std::vector<ExampleMaker::Window> ExampleMaker::windows_of(std::span<const Event> history, Part part) const {
+  const auto n = std::ssize(history);
+  if (cuts_.empty()) {
+    const bool split = config_.folds == 0 && part == Part::train;  // the last event is for dev
+    const int64_t target = n - 1 - split;                          // the last event asked for
+    if (target < 1) return {};
+    return {
+        {target, history[static_cast<size_t>(target)].time, part == Part::train ? 1 : target, target + 1}};
+  }
+  std::vector<Window> windows;
+  for (size_t k = 0; k < cuts_.size(); ++k) {
+    const auto seen = std::ssize(events_before(history, cuts_[k]));
+    const bool last = k + 1 == cuts_.size();
+    const bool asked = config_.folds != 0 ? part == Part::train || last : k == (part == Part::test ? 1 : 0);
+    if (seen == 0 || !asked) continue;
+    if (part == Part::train) {
+      windows.push_back({seen, cuts_[k], 1, last || config_.folds == 0 ? seen : 0});
+      continue;
+    }
+    const int64_t behind = last ? n : std::ssize(events_before(history, cuts_[k + 1]));
+    windows.push_back({seen, cuts_[k], seen, std::min(seen + 1, behind)});
+  }
+  return windows;
+}
+
+void ExampleMaker::add_questions(RowColumns& out, const Histories& histories,
+                                 std::span<const Questions> questions, Part part) const {
+  struct Place {
+    int32_t user;
+    int64_t history, moment;
+    size_t table;
+    int64_t row;
+  };
+  std::vector<const ExampleGroup*> tables;
+  for (const ExampleGroup& group : groups_)
+    if (group.name != "pair" && group.name != "next") tables.push_back(&group);
+  check(questions.size() == tables.size(), "examples: ", questions.size(), " tables instead of ",
+        tables.size());
+  std::vector<Place> places;
+  for (size_t t = 0; t < questions.size(); ++t)
+    for (int64_t row = 0; row < questions[t].size(); ++row) {
+      const auto at = static_cast<size_t>(row);
+      places.push_back({questions[t].user[at], questions[t].history[at], questions[t].moment[at], t, row});
+    }
+  const auto query = [&](const Place& place) { return questions[place.table].query.ragged()[place.row]; };
+  const auto row_of = [&](const Place& place) { return std::tuple(place.user, place.moment, place.history); };
+  std::ranges::stable_sort(places, [&](const Place& a, const Place& b) {
+    if (row_of(a) != row_of(b)) return row_of(a) < row_of(b);
+    return std::ranges::lexicographical_compare(query(a), query(b));
+  });
+  for (size_t first = 0, end = 0; first < places.size(); first = end) {
+    const Place& place = places[first];
+    while (end < places.size() && row_of(places[end]) == row_of(place) &&
+           std::ranges::equal(query(places[end]), query(place)))
+      ++end;
+    const bool last_of_user = end == places.size() || places[end].user != place.user;
+    const size_t cuts_before =
+        static_cast<size_t>(std::ranges::lower_bound(cuts_, place.moment) - cuts_.begin());
+    const Part its = config_.folds != 0 ? part_of(histories.users[place.user + 1])
+                     : !cuts_.empty()   ? static_cast<Part>(cuts_before)
+                                        : (last_of_user ? Part::dev : Part::train);
+    if (its != part) continue;
+    std::span<const Event> history;
+    if (place.history >= 0) history = events_before(histories[place.history], place.moment);
+    const auto seen = std::ssize(history);
+    add_row(out, place.user, history, seen, place.moment, config_.longest);
+    add_list(out, "query", query(place));
+    add_profile(out, histories, place.user);
+    for (size_t p = first; p < end; ++p) {
+      const ExampleGroup& group = *tables[places[p].table];
+      const Questions& asked = questions[places[p].table];
+      const auto row = static_cast<size_t>(places[p].row);
+      add_example(out, group, std::min<int64_t>(seen, config_.longest), 0, asked.item[row]);
+      const auto numbers = asked.numbers.begin() + static_cast<std::ptrdiff_t>(row) * group.numbers;
+      std::vector<float>& to = out.numbers[group.name + "/numbers"];
+      to.insert(to.end(), numbers, numbers + group.numbers);
+      for (size_t k = 0; k < group.tasks.size(); ++k) {
+        const std::string& name = group.tasks[k].name;
+        out.numbers[group.name + "/label/" + name].back() = asked.labels[k][row];
+        out.numbers[group.name + "/importance/" + name].push_back(asked.importance[k][row]);
+      }
+    }
+    end_row(out);
+  }
+}
+
+RowColumns ExampleMaker::make(const Histories& histories, Part part, const ItemCounts& counts, bool of_others,
+                              std::span<const Questions> questions) const {
+  if (part == Part::test && config_.folds == 0 && cuts_.size() < 2)
+    fail(Fault::usage,
+         "examples.cuts: fewer than two; expected two or examples.folds, or there is no part for test");
   const bool counted =
       part == Part::train && !of_others;  // the users that are asked are those that were counted
   std::map<int64_t, ItemCounts> of_cut;
   for (const int64_t cut : cuts_)
     if (counted) of_cut[cut] = count(histories, cut);
   RowColumns out;
-  out.numbers["feature"] = {};
-  for (int64_t h = 0; h < histories.size(); ++h) {
+  for (const ExampleGroup& group : groups_) out.numbers[group.name + "/numbers"] = {};
+  const bool of_events = group("pair") || group("next");
+  for (int64_t h = 0; of_events && h < histories.size(); ++h) {
     const std::span<const Event> history = histories[h];
-    const auto n = std::ssize(history);
     const int32_t user = histories.user[static_cast<size_t>(h)];
-    if (cuts_.empty()) {
-      const int64_t target = part == Part::train ? n - 2 : n - 1;  // the last event asked for
-      if (target < 1) continue;
-      const int64_t moment = history[static_cast<size_t>(target)].time;
-      const int64_t before = add_row(out, user, history, target, moment, config_.longest);
-      add_next(out, history, before, part == Part::train ? 1 : target, target + 1, moment);
-      end_examples(out);
-      continue;
-    }
-    if (part_of(histories.users[user + 1]) != part) continue;
-    for (const int64_t cut : cuts_) {
-      const bool last = cut == cuts_.back();
-      if (part != Part::train && !last) continue;
-      const auto seen = std::ssize(events_before(history, cut));
-      if (seen == 0) continue;
-      const int64_t before = add_row(out, user, history, seen, cut, config_.longest);
-      add_pairs(out, history, seen, cut, counted ? of_cut[cut] : counts, counted);
-      if (part != Part::train)
-        add_next(out, history, before, seen, std::min(seen + 1, n), cut);
-      else if (last)
-        add_next(out, history, before, 1, seen, cut);
-      end_examples(out);
+    if (config_.folds != 0 && part_of(histories.users[user + 1]) != part) continue;
+    for (const Window& window : windows_of(history, part)) {
+      const int64_t before = add_row(out, user, history, window.seen, window.moment, config_.longest);
+      add_list(out, "query", {});
+      add_profile(out, histories, user);
+      add_pairs(out, history, window.seen, window.moment, counted ? of_cut[window.moment] : counts, counted);
+      add_next(out, history, before, window);
+      end_row(out);
     }
   }
+  add_questions(out, histories, questions, part);
   check_examples(out, part);
   return out;
 }
@@ -355,18 +504,22 @@ void ExampleMaker::check_examples(const RowColumns& out, Part part) const {
   const char* of_part = part == Part::train ? "train on"
                         : part == Part::dev ? "choose the best model by"
                                             : "report";
-  for (const auto& [name, task] : tasks_) {
-    bool positive = false, negative = false;
-    if (const auto labels = out.numbers.find("label/" + name); labels != out.numbers.end())
-      for (const float label : labels->second)
-        positive = positive || label > 0, negative = negative || label == 0;
-    if (positive && (negative || task.kind == "next")) continue;
-    if (part == Part::test && negative) continue;  // a metric may be undefined
-    fail(Fault::input, "tasks.", name, ": ", positive || negative ? "only one class" : "no example", " to ",
-         of_part, "; expected ",
-         task.kind == "next" ? "histories of three events or more"
-                             : "items that are and that are not asked for");
-  }
+  for (const ExampleGroup& group : groups_)
+    for (const Task& task : group.tasks) {
+      bool positive = false, negative = false;
+      if (const auto labels = out.numbers.find(group.name + "/label/" + task.name);
+          labels != out.numbers.end())
+        for (const float label : labels->second)
+          positive = positive || label > 0, negative = negative || label == 0;
+      const bool any = positive || negative;
+      if (any && (task.kind == "next" || task.kind == "classes" || (positive && negative))) continue;
+      if (part == Part::test && negative) continue;  // a metric may be undefined
+      fail(Fault::input, "tasks.", task.name, ": ", any ? "only one class" : "no example", " to ", of_part,
+           "; expected ",
+           task.kind == "next"   ? "histories of three events or more"
+           : task.kind == "pair" ? "items that are and that are not asked for"
+                                 : "rows of the table that are answered in more than one way");
+    }
 }
 
 }  // namespace steelyard

@@ -3,10 +3,13 @@
 //
 //   next    which item comes next, asked before every event of the window but the first
 //   pair    of each item that the user knows at a cut: does a behaviour follow within the horizon?
+//   tables  what they ask (data/questions.h); rows of one user, moment and query are one row here
 //
-// Nothing of an example's inputs is from its moment or later. Without cuts, each history's last event is for
-// dev, the events before it are for training. With cuts, users fall into folds: those of `dev_fold` and
-// `test_fold` are asked at the last cut, the others train at every cut.
+// Nothing of an example's inputs is from its moment or later. What is for dev and test:
+//
+//   folds   the users of `dev_fold` and `test_fold`, with cuts asked at the last one; the others train, at every cut
+//   cuts    without folds, time: up to the first cut training, dev up to the second, and test behind it
+//   else    each history's last event, and each user's last row of tables, is for dev; there is no test
 #pragma once
 
 #include <array>
@@ -14,23 +17,9 @@
 #include <map>
 #include <unordered_map>
 
-#include "data/events.h"
+#include "data/questions.h"
 
 namespace steelyard {
-
-struct TaskConfig {
-  std::string kind = "pair", behaviour = {};
-  double weight = 1;
-
-  template <class F>
-  void fields(F&& f) {
-    f("kind", kind, "pair: a behaviour towards an item that the user knows; next: the next item of all");
-    f("behaviour", behaviour, "what is asked for, one of events.behaviours; empty: any");
-    f("weight", weight, "of the task's loss in the sum");
-  }
-};
-using Tasks = std::map<std::string, TaskConfig>;
-bool ask_for(const Tasks& tasks, std::string_view kind);  // does any of them?
 
 struct ExamplesConfig {
   int longest = 100;
@@ -41,16 +30,34 @@ struct ExamplesConfig {
   template <class F>
   void fields(F&& f) {
     f("longest", longest, "newest events that are read of a history");
-    f("cuts", cuts,
-      "times up to which events are history, the last one also of dev and test; a day includes its evening");
+    f("cuts", cuts, "times up to which events are history; a day includes its evening");
     f("horizon", horizon, "days behind a cut in which a behaviour counts");
-    f("folds", folds, "parts into which users fall by a hash of their names; needed with cuts");
+    f("folds", folds, "parts into which users fall by a hash of their names; 0: none");
     f("dev_fold", dev_fold, "users who choose the best model; -1: none");
     f("test_fold", test_fold, "users on whom it is reported; -1: none");
   }
 };
 
 enum class Part { train, dev, test };
+
+// Tasks that share their examples: those of pairs, the next item, or those of one table.
+struct ExampleGroup {
+  std::string name;  // pair, next, or the table's
+  std::vector<Task> tasks;
+  int64_t numbers = 0;  // of an example
+  bool items = false;   // an example is about one
+};
+// Pairs, the next item, the tables; without those that nobody asks.
+std::vector<ExampleGroup> groups_of(const EventsConfig& events, const Tasks& tasks, const Tables& tables);
+
+// What is asked of a user at a moment.
+struct Request {
+  int64_t moment = 0;
+  Ids items = {};                       // −1: none
+  std::string_view table = {};          // that asks; empty: pairs
+  std::span<const float> numbers = {};  // [items,F], of a table
+  Ids query = {};                       // words of the catalogue
+};
 
 // What an event has beside its item, as a small number.
 enum Property { kBehaviour, kGap, kWeekend, kDaytime, kProperties };
@@ -99,37 +106,34 @@ class PairNumbers {
   std::vector<double> events_;  // of all items, ascending
 };
 
-// The columns of a part, by row, by event of a row (lists) or by example; `examples` counts them by row.
-//   row      ids user; of its events lists item, minutes (before the row's moment), and of each property those that
-//            the data have; list older, the items before them, where the next is asked for
-//   example  lists examples/visible, /minutes (its moment before the row's), /item (-1: none) of each row; numbers
-//            feature (F of each example), label/TASK (an item's id for next; NaN: not asked)
+// The columns of a part, by row, by event of a row (lists) or by example of a group; lists count those by row.
+//   row      ids user; lists query, profile/K; of its events lists item, minutes (before the row's moment), and of each
+//            property those that the data have; list older, the items before them, where the next is asked for
+//   example  lists GROUP/visible, /minutes (its moment before the row's), /item (−1: none); numbers GROUP/numbers (F
+//            of each), GROUP/label/TASK (an item's id for next, a class's place; NaN: not asked), GROUP/importance/TASK
 class ExampleMaker {
  public:
   // Error(usage) where the options do not fit together.
-  ExampleMaker(const EventsConfig& events, const ExamplesConfig& examples, const Tasks& tasks);
+  ExampleMaker(const EventsConfig& events, const ExamplesConfig& examples, const Tasks& tasks,
+               const Tables& tables = {});
 
+  const std::vector<ExampleGroup>& groups() const { return groups_; }
+  size_t profile() const { return events_.profile.size(); }
   // What the users of the part for training did with each item before a cut.
   ItemCounts count(const Histories& histories, int64_t cut) const;
   ItemCounts count(const Histories& histories) const {
     return count(histories, cuts_.empty() ? 0 : cuts_.back());
   }
-  // `counts` are those of the last cut, for dev and test. Error(input) if there is no example, or of a task
-  // for pairs only one class to train or to choose by.
+  // `counts` are those of the last cut, for dev and test; `questions` those of each table. Error(input) if there is
+  // no example, or of a task only one class to train or to choose by.
   // `of_others`: they are an older model's, also for training, where otherwise each cut has its own.
   RowColumns make(const Histories& histories, Part part, const ItemCounts& counts = {},
-                  bool of_others = false) const;
+                  bool of_others = false, std::span<const Questions> questions = {}) const;
   // One row, of a request: the newest of these events, which are all before the moment, and an example
-  // without labels of each candidate (-1: of none).
-  RowColumns request(std::span<const Event> history, int64_t moment, Ids candidates,
-                     const ItemCounts& counts = {}) const {
-    return request(history, moment, candidates, counts, config_.longest);
-  }
-  RowColumns request(std::span<const Event> history, int64_t moment, Ids candidates, const ItemCounts& counts,
-                     int64_t longest) const;
-  // What a text in the events' format means as a moment: events up to it are before it, and a day includes
-  // its evening. False if it is no time.
-  static bool moment(const EventsConfig& events, std::string_view text, int64_t& seconds);
+  // without labels of each item.
+  RowColumns request(std::span<const Event> history, const Profile& profile, const Request& request,
+                     const ItemCounts& counts, int64_t longest) const;
+  int64_t longest() const { return config_.longest; }
 
   // How many values each property has in these data; 0: they lack it.
   static std::array<int, kProperties> properties(const EventsConfig& events);
@@ -137,16 +141,27 @@ class ExampleMaker {
   static int gap(int64_t seconds);  // the paper's eleven, 0 … 10; 11 is a first event's
 
  private:
+  // A window of events, and those of them or behind them that are asked for as the next.
+  struct Window {
+    int64_t seen, moment, first, end;
+  };
+  std::vector<Window> windows_of(std::span<const Event> history, Part part) const;
   // Writes the newest of the first `seen` events; gives how many it leaves out.
   int64_t add_row(RowColumns& out, int32_t user, std::span<const Event> history, int64_t seen, int64_t moment,
                   int64_t longest) const;
   void add_pairs(RowColumns& out, std::span<const Event> history, int64_t seen, int64_t cut,
                  const ItemCounts& counts, bool one_of_them) const;
-  Part part_of(std::string_view user) const;
-  // Asked before the events `first` … `end`, of which the row leaves out `before`.
-  void add_next(RowColumns& out, std::span<const Event> history, int64_t before, int64_t first, int64_t end,
-                int64_t moment) const;
-  void add_example(RowColumns& out, int64_t visible, int64_t before_last, int32_t item) const;
+  // Of the row's window, which leaves out `before` events.
+  void add_next(RowColumns& out, std::span<const Event> history, int64_t before, const Window& window) const;
+  void add_questions(RowColumns& out, const Histories& histories, std::span<const Questions> questions,
+                     Part part) const;
+  // An example that nobody has been asked about.
+  void add_example(RowColumns& out, const ExampleGroup& group, int64_t visible, int64_t before_last,
+                   int32_t item) const;
+  void add_profile(RowColumns& out, const Histories& histories, int32_t user) const;
+  void end_row(RowColumns& out) const;
+  const ExampleGroup* group(std::string_view name) const;  // none: nullptr
+  Part part_of(std::string_view user) const;               // with folds
   bool asks(const TaskConfig& task, const Event& event) const {
     return task.behaviour.empty() ||
            events_.behaviours[static_cast<size_t>(event.behaviour)] == task.behaviour;
@@ -155,8 +170,7 @@ class ExampleMaker {
 
   const EventsConfig events_;
   const ExamplesConfig config_;
-  const Tasks tasks_;
-  const size_t features_;
+  const std::vector<ExampleGroup> groups_;
   std::vector<int64_t> cuts_;
 };
 

@@ -18,12 +18,17 @@ Init embedding(int64_t width, double deviation) {
   return [=](uint64_t key, int64_t index) { return index < width ? real(0) : draw(key, index); };
 }
 
+// 0 for an id that a newer catalogue gave.
+int32_t known(int32_t id, const Parameter* table) { return id < table->shape.rows() ? id : 0; }
+
 }  // namespace
 
 void DupnConfig::validate() const {
   for (const auto& [key, width] : {std::pair{"dupn.item_width", item_width},
                                    {"dupn.attribute_width", attribute_width},
                                    {"dupn.property_width", property_width},
+                                   {"dupn.profile_width", profile_width},
+                                   {"dupn.query_width", query_width},
                                    {"dupn.hidden", hidden},
                                    {"dupn.head_width", head_width}})
     require(width >= 1 && width <= 4096, key, width, "1 … 4096");
@@ -37,8 +42,9 @@ void DupnConfig::validate() const {
   require(!target || pooling == "attention", "dupn.target", "true", "dupn.pooling = \"attention\" beside it");
 }
 
-Dupn::Dupn(Parameters::Scope at, const DupnConfig& config, const DupnSizes& sizes, const Tasks& tasks)
-    : config_(config), sizes_(sizes), tasks_(tasks) {
+Dupn::Dupn(Parameters::Scope at, const DupnConfig& config, const DupnSizes& sizes,
+           const std::vector<ExampleGroup>& groups)
+    : config_(config), sizes_(sizes), groups_(groups) {
   constexpr double kDeviation = 0.05;
   const auto table = [&](Parameters::Scope where, const std::string& name, int64_t rows, int64_t width) {
     return &where.table(name, {rows, width}, embedding(width, kDeviation), {.grown = {}});
@@ -58,6 +64,11 @@ Dupn::Dupn(Parameters::Scope at, const DupnConfig& config, const DupnSizes& size
                                      normal(static_cast<real>(kDeviation)));
     property_depth_ += config.property_width;
   }
+  for (size_t k = 0; k < sizes.profile.size(); ++k)
+    profile_.push_back(table(at / "profile", std::to_string(k), sizes.profile[k], config.profile_width));
+  const int64_t profile_depth = std::ssize(profile_) * config.profile_width;
+  if (sizes.words > 0 && config.pooling == "attention")
+    words_ = table(at / "query", "words", sizes.words, config.query_width);
   state_ = depth_;
   if (config.sequence == "lstm") {
     const int64_t H = state_ = config.hidden;
@@ -78,52 +89,67 @@ Dupn::Dupn(Parameters::Scope at, const DupnConfig& config, const DupnSizes& size
           &(at / "attention").table("recency", {kRecencies, kAttend}, normal(static_cast<real>(kDeviation)));
     if (config.target)
       attend_target_ = &(at / "attention").add("target", {depth_, kAttend}, glorot(depth_, kAttend));
+    if (!profile_.empty())
+      attend_profile_ =
+          &(at / "attention").add("profile", {profile_depth, kAttend}, glorot(profile_depth, kAttend));
+    if (words_)
+      attend_query_ = &(at / "attention")
+                           .add("query", {config.query_width, kAttend}, glorot(config.query_width, kAttend));
     attend_more_.emplace(at / "attention/1", kAttend, kAttendMore);
     attend_last_ =
         &(at / "attention")
              .add("2", {kAttendMore, 1}, glorot(kAttendMore, 1));  // no bias: softmax would not see it
   }
   rep_ = (config.pooling != "none" ? state_ : 0) + (config.newest_state ? state_ : 0) +
-         (config.newest_item ? depth_ : 0);
-  for (const auto& [name, task] : tasks) {
-    Head& head = heads_.emplace_back();
-    const Parameters::Scope where = at / "heads" / name;
-    if (task.kind == "next") {
+         (config.newest_item ? depth_ : 0) + profile_depth;
+  for (const ExampleGroup& group : groups_)
+    for (const Task& task : group.tasks) {
+      const Parameters::Scope where = at / "heads" / task.name;
+      if (task.kind != "next") {
+        add_head(where, task, group);
+        continue;
+      }
       next_.emplace(where, rep_, depth_);
       popularity_ = &where.table("popularity", {sizes.items, 1}, constant(0));
-      continue;
     }
-    const int64_t out = config.head_layers > 0 ? config.head_width : 1;
-    const int64_t in = rep_ + (config.candidate ? depth_ : 0) + sizes.features;
-    if (rep_ > 0) head.rep = &where.add("rep", {rep_, out}, glorot(in, out));
-    if (config.candidate) head.candidate = &where.add("candidate", {depth_, out}, glorot(in, out));
-    head.features = &where.add("features", {sizes.features, out}, glorot(in, out));
-    head.b = &where.add("b", {out}, constant(0));
-    if (config.head_layers > 0) head.wide = &where.add("wide", {sizes.features, 1}, constant(0));
-    for (int layer = 1; layer <= config.head_layers; ++layer)
-      head.rest.emplace_back(where / std::to_string(layer), config.head_width,
-                             layer == config.head_layers ? 1 : config.head_width);
-  }
+}
+
+void Dupn::add_head(Parameters::Scope at, const Task& task, const ExampleGroup& group) {
+  Head& head = heads_[task.name];
+  const bool rank = task.kind == "rank";
+  const int64_t F = rank ? 0 : group.numbers, E = config_.candidate && group.items && !rank ? depth_ : 0;
+  const int64_t in = rep_ + E + F,
+                last = rank ? group.numbers : std::max<int64_t>(1, std::ssize(task.classes));
+  require(in > 0, ("tasks." + task.name + ".table").c_str(), task.table, "something that its head can see");
+  const int64_t out = config_.head_layers > 0 ? config_.head_width : last;
+  // Weights begin alike and above 0, below which they would not learn.
+  const Init begin = constant(rank ? real(0.1) : real(0));
+  if (rep_ > 0) head.rep = &at.add("rep", {rep_, out}, glorot(in, out));
+  if (E > 0) head.candidate = &at.add("candidate", {E, out}, glorot(in, out));
+  if (F > 0) head.numbers = &at.add("features", {F, out}, glorot(in, out));
+  head.b = &at.add("b", {out}, config_.head_layers > 0 ? constant(0) : begin);
+  if (config_.head_layers > 0 && F > 0) head.wide = &at.add("wide", {F, last}, constant(0));
+  for (int layer = 1; layer < config_.head_layers; ++layer)
+    head.rest.emplace_back(at / std::to_string(layer), config_.head_width, config_.head_width);
+  if (config_.head_layers > 0)
+    head.rest.emplace_back(at / std::to_string(config_.head_layers), config_.head_width, last, begin);
 }
 
 Var Dupn::items(Tape& tape, Ids ids, const Catalogue& catalogue) const {
   const auto n = std::ssize(ids);
   for (const int32_t id : ids)
-    check(id >= 0 && id < catalogue.items.size(), "items: no item ", id, " of ", catalogue.items.size());
-  const auto known = [](int32_t id, const Parameter* table) {
-    return id < table->shape.rows() ? id : 0;  // a newer catalogue's
-  };
+    check(id >= -1 && id < catalogue.items.size(), "items: no item ", id, " of ", catalogue.items.size());
   List own(tape, n);
-  for (const int32_t id : ids) own.add(known(id, item_));
+  for (const int32_t id : ids) own.add(known(std::max(0, id), item_));
   std::vector<Var> parts = {rows(tape, *item_, tape.index(own))};
   for (size_t k = 0; k < attributes_.size(); ++k) {
     const Ragged<int32_t> of_item = catalogue.attributes[k].ragged();
     int64_t count = 0;
-    for (const int32_t id : ids) count += std::ssize(of_item[id]);
+    for (const int32_t id : ids) count += std::ssize(of_item[std::max(0, id)]);
     List values(tape, count), ends(tape, n + 1);
     ends.add(0);
     for (const int32_t id : ids) {
-      for (const int32_t value : of_item[id]) values.add(known(value, attributes_[k]));
+      for (const int32_t value : of_item[std::max(0, id)]) values.add(known(value, attributes_[k]));
       ends.add(values.size());
     }
     parts.push_back(bag(tape, *attributes_[k], tape.index(values), Segments::between(ends)));
@@ -152,15 +178,41 @@ Var Dupn::states(Var e, const HistoryBatch& batch, Var first, Tensor last) const
               first, last);
 }
 
-Var Dupn::represent(Var e, Var h, const HistoryBatch& batch, Var candidates, Var* weights) const {
+Var Dupn::profile(Tape& tape, const HistoryBatch& batch) const {
+  std::vector<Var> parts;
+  for (size_t k = 0; k < profile_.size(); ++k) {
+    List values(tape, std::ssize(batch.profile[k]));
+    for (const int32_t value : batch.profile[k]) values.add(known(value, profile_[k]));
+    parts.push_back(bag(tape, *profile_[k], tape.index(values), batch.profiles[k]));
+  }
+  if (parts.empty()) return {};
+  return parts.size() == 1 ? parts[0] : concat(parts);
+}
+
+Var Dupn::query(Tape& tape, const HistoryBatch& batch) const {
+  if (!words_) return {};
+  List words(tape, std::ssize(batch.words));
+  for (const int32_t word : batch.words) words.add(known(word, words_));
+  return scale_rows(bag(tape, *words_, tape.index(words), batch.queries),
+                    inverse_lengths(tape, batch.queries));
+}
+
+Var Dupn::represent(Var e, Var h, const HistoryBatch& batch, const Catalogue& catalogue, Var* weights) const {
   Tape& tape = *e.tape;
   std::vector<Var> parts;
   const Var seen = config_.pooling == "none" ? Var{} : gather(h, batch.seen);
+  const Var u = profile(tape, batch);
   if (config_.pooling == "attention") {
     const Var p = config_.attention ? property(tape, batch) : Var{};
     Var z = gather((*attend_)(p.tape ? concat({h, p}) : h), batch.seen);
     if (attend_recency_) z = z + rows(tape, *attend_recency_, tape.index(batch.recency));
-    if (attend_target_) z = z + gather(matmul(candidates, tape.leaf(*attend_target_)), batch.viewers);
+    if (attend_target_)
+      z = z + gather(matmul(items(tape, batch.target, catalogue), tape.leaf(*attend_target_)), batch.viewers);
+    const auto see = [&](Var of_row, const Parameter& W) {
+      z = z + gather(gather(matmul(of_row, tape.leaf(W)), batch.row), batch.viewers);
+    };
+    if (attend_profile_) see(u, *attend_profile_);
+    if (attend_query_) see(query(tape, batch), *attend_query_);
     const Var more = drop((*attend_more_)(drop(relu(z)), unary_id<Relu>));
     const Var a = softmax(matmul(more, tape.leaf(*attend_last_)), batch.views);
     if (weights) *weights = a;
@@ -170,22 +222,36 @@ Var Dupn::represent(Var e, Var h, const HistoryBatch& batch, Var candidates, Var
   }
   if (config_.newest_state) parts.push_back(segment_sum(h, batch.newest));
   if (config_.newest_item) parts.push_back(segment_sum(e, batch.newest));
+  if (u.tape) parts.push_back(gather(u, batch.row));
   if (parts.empty()) return {};
   return drop(parts.size() == 1 ? parts[0] : concat(parts));
 }
 
-Var Dupn::pair_logits(Tape& tape, size_t task, Var rep, Var candidates, const HistoryBatch& batch) const {
-  const Head& head = heads_[task];
-  const Var numbers = tape.constant({std::ssize(batch.view), sizes_.features}, batch.features);
-  Var z = matmul(numbers, tape.leaf(*head.features));
-  if (head.candidate) z = z + matmul(candidates, tape.leaf(*head.candidate));
-  if (head.rep)
-    z = z + gather(matmul(rep, tape.leaf(*head.rep)), batch.view);  // once per view, not per candidate
+Var Dupn::logits(const Task& task, Var rep, Var candidates, const ExampleBatch& examples, Tape& tape) const {
+  const Head& head = heads_.at(task.name);
+  const auto m = std::ssize(examples.view);
+  const Var numbers = m > 0 && !examples.numbers.empty()
+                          ? tape.constant({m, std::ssize(examples.numbers) / m}, examples.numbers)
+                          : Var{};
+  Var z;
+  const auto add = [&](Var x) { z = z.tape ? z + x : x; };
+  if (head.numbers) add(matmul(numbers, tape.leaf(*head.numbers)));
+  if (head.candidate) add(matmul(candidates, tape.leaf(*head.candidate)));
+  const bool of_views = !z.tape;  // nothing of the example has come in
+  if (head.rep) {
+    const Var of_rep = matmul(rep, tape.leaf(*head.rep));  // once per view, not per candidate
+    add(of_views ? of_rep : gather(of_rep, examples.view));
+  }
   z = add_row(z, tape.leaf(*head.b));
-  if (head.rest.empty()) return z;
-  z = drop(relu(z));
-  for (size_t layer = 0; layer + 1 < head.rest.size(); ++layer) z = drop(head.rest[layer](z, unary_id<Relu>));
-  return head.rest.back()(z) + matmul(numbers, tape.leaf(*head.wide));
+  if (!head.rest.empty()) {
+    z = drop(relu(z));
+    for (size_t layer = 0; layer + 1 < head.rest.size(); ++layer)
+      z = drop(head.rest[layer](z, unary_id<Relu>));
+    z = head.rest.back()(z);
+  }
+  if (head.wide) z = z + matmul(numbers, tape.leaf(*head.wide));
+  if (of_views) z = gather(z, examples.view);
+  return task.kind == "rank" ? reshape(dot_rows(relu(z), numbers), {m, 1}) : z;
 }
 
 Var Dupn::next_logits(Var rep, const Catalogue& catalogue) const {
@@ -198,41 +264,57 @@ Var Dupn::next_logits(Var rep, const Catalogue& catalogue) const {
                  reshape(popularity, {all.size()}));
 }
 
-Var Dupn::candidates_of(Tape& tape, const HistoryBatch& batch, const Catalogue& catalogue) const {
-  if (sizes_.features == 0 || (!config_.candidate && !config_.target)) return {};
-  List ids(tape, std::ssize(batch.candidates));
-  for (const int32_t id : batch.candidates) ids.add(std::max(0, id));
-  return items(tape, ids, catalogue);
+Var Dupn::candidates_of(Tape& tape, size_t group, const HistoryBatch& batch,
+                        const Catalogue& catalogue) const {
+  const bool seen = std::ranges::any_of(groups_[group].tasks, [&](const Task& task) {
+    const auto head = heads_.find(task.name);
+    return head != heads_.end() && head->second.candidate;
+  });
+  return seen ? items(tape, batch.groups[group].items, catalogue) : Var{};
 }
 
 Objective Dupn::objective(Tape& tape, const HistoryBatch& batch, const Catalogue& catalogue) const {
   const Var e = dropout(items(tape, batch.items, catalogue), static_cast<real>(config_.item_dropout));
   const auto learned = [&](Var x) { return config_.frozen && x.tape ? tape.constant(x.value()) : x; };
-  const Var candidates = learned(candidates_of(tape, batch, catalogue));
-  const Var rep = learned(represent(e, states(e, batch), batch, candidates));
+  const Var rep = learned(represent(e, states(e, batch), batch, catalogue));
   Objective objective;
-  size_t k = 0;
-  for (const auto& [name, task] : tasks_) {
-    const std::span<const real> labels = batch.labels[k];
-    const auto asked = std::ranges::count_if(labels, [](real label) { return !std::isnan(label); });
-    Var loss;
-    if (task.kind == "next") {
-      List views(tape, asked), targets(tape, asked);
-      for (size_t i = 0; i < labels.size(); ++i)
-        if (!std::isnan(labels[i]))
-          views.add(batch.view[i]), targets.add(static_cast<int32_t>(labels[i]) - 1);
-      loss = mean(cross_entropy(next_logits(gather(rep, views), catalogue), targets));
-    } else {
-      const std::span<real> targets = tape.array<real>(std::ssize(labels)),
-                            shares = tape.array<real>(std::ssize(labels));
-      for (size_t i = 0; i < labels.size(); ++i)
-        shares[i] = !std::isnan(labels[i]), targets[i] = std::isnan(labels[i]) ? 0 : labels[i];
-      const Shape column{std::ssize(labels), 1};
-      const Var losses = bce(pair_logits(tape, k, rep, candidates, batch), tape.constant(column, targets));
-      loss = weighted_mean(losses, {shares.data(), column, &cpu()});
+  for (size_t g = 0; g < groups_.size(); ++g) {
+    const ExampleBatch& examples = batch.groups[g];
+    const Var candidates = examples.view.empty() ? Var{} : learned(candidates_of(tape, g, batch, catalogue));
+    for (size_t k = 0; k < groups_[g].tasks.size(); ++k) {
+      const Task& task = groups_[g].tasks[k];
+      const std::span<const real> labels = examples.labels[k], importance = examples.importance[k];
+      const auto m = std::ssize(labels);
+      if (m == 0) {
+        const std::span<real> nothing = tape.array<real>(1);
+        nothing[0] = 0;
+        objective.tasks.push_back({task.name, tape.constant(Shape{}, nothing), 0});
+        continue;
+      }
+      if (task.kind == "next") {
+        List targets(tape, m);
+        for (const real label : labels) targets.add(static_cast<int32_t>(label) - 1);
+        const Var loss = mean(cross_entropy(next_logits(gather(rep, examples.view), catalogue), targets));
+        objective.tasks.push_back({task.name, affine(loss, static_cast<real>(task.weight)), m});
+        continue;
+      }
+      List classes(tape, m);
+      const std::span<real> targets = tape.array<real>(m), factors = tape.array<real>(m);
+      int64_t asked = 0;
+      double total = 0;  // of the factors
+      for (size_t i = 0; i < labels.size(); ++i) {
+        const bool answered = !std::isnan(labels[i]);
+        targets[i] = answered ? labels[i] : 0, classes.add(static_cast<int32_t>(targets[i]));
+        factors[i] = !answered ? real(0) : importance.empty() ? real(1) : importance[i];
+        asked += answered, total += static_cast<double>(factors[i]);
+      }
+      const Var z = logits(task, rep, candidates, examples, tape);
+      const Var losses =
+          task.kind == "classes" ? cross_entropy(z, classes) : bce(z, tape.constant({m, 1}, targets));
+      const Var loss = weighted_mean(losses, {factors.data(), losses.value().shape, &cpu()});
+      const double scale = asked > 0 ? task.weight * (total / static_cast<double>(asked)) : task.weight;
+      objective.tasks.push_back({task.name, affine(loss, static_cast<real>(scale)), asked});
     }
-    objective.tasks.push_back({name, affine(loss, static_cast<real>(task.weight)), asked});
-    ++k;
   }
   if (config_.item_penalty > 0 && !config_.frozen)
     objective.regulariser = affine(sum(square(e)), static_cast<real>(config_.item_penalty));

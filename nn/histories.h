@@ -10,36 +10,50 @@
 
 namespace steelyard {
 
+// The examples of one group, by row.
+struct ExampleRows {
+  Ragged<int32_t> visible, moments, items;                 // moments: minutes before the row's
+  std::span<const float> numbers;                          // [examples,F]
+  std::vector<std::span<const float>> labels, importance;  // of each of its tasks; importance: empty is 1
+};
+
 struct HistoryRows {
   Ids user;
-  Ragged<int32_t> item, minutes, older;
+  Ragged<int32_t> item, minutes, older, query;
+  std::vector<Ragged<int32_t>> profile;
   std::array<Ragged<int32_t>, kProperties> properties;
-  Ragged<int32_t> visible, moments, candidates;  // of the examples of each row
-  std::span<const float> features;               // [examples,F]
-  std::vector<std::span<const float>> labels;    // of each task, in the order of its name
+  std::vector<ExampleRows> groups;
 
-  HistoryRows(const RowCache& cache, const Tasks& tasks);
-  explicit HistoryRows(const RowColumns& columns, const Tasks& tasks = {});  // without tasks no labels
+  // Views of what the maker has made.
+  HistoryRows(const RowCache& cache, const ExampleMaker& maker);
+  HistoryRows(const RowColumns& columns, const ExampleMaker& maker);
   int64_t size() const { return static_cast<int64_t>(user.size()); }
 
  private:
   // list(name) and numbers(name) give the columns.
   template <class List, class Numbers>
-  void take(const Tasks& tasks, List list, Numbers numbers);
+  void take(const ExampleMaker& maker, List list, Numbers numbers);
 };
 
 // Views of the tape's memory; positions count through the batch.
+struct ExampleBatch {
+  Ids view, items;                                        // [m] of each example; −1: no item
+  std::span<real> numbers;                                // [m,F]
+  std::vector<std::span<const real>> labels, importance;  // of each task [m]
+};
 struct HistoryBatch {
   Ids items;                                // [n] of the events
   std::array<Ids, kProperties> properties;  // [n] each
-  Segments histories;                       // [u]
+  Segments histories;                       // [u] the rows
+  Ids words;                                // of the queries
+  Segments queries;                         // [u]
+  std::vector<Ids> profile;                 // the values of each column
+  std::vector<Segments> profiles;           // [u] each
   Ids seen, viewers, recency;  // [k] the events of each view, whose they are, how long ago (11 steps)
   Segments views;              // [v] in `seen`
   Segments newest;             // [v] the newest event of each view; none, if it is empty
-  Ids view, row;               // [m] of each example
-  Ids candidates;              // [m] −1: none
-  std::span<real> features;    // [m,F]
-  std::vector<std::span<const real>> labels;  // [m] of each task
+  Ids row, target;             // [v] the row of each view, and the item that it looks for; −1: none
+  std::vector<ExampleBatch> groups;
 };
 
 constexpr int kRecencies = 11;

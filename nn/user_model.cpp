@@ -23,7 +23,10 @@ DupnSizes sizes_of(const UserConfig& config, const Catalogue& catalogue) {
   sizes.items = catalogue.items.size();
   for (const Categories& values : catalogue.values) sizes.values.push_back(values.size());
   sizes.properties = ExampleMaker::properties(config.events);
-  if (ask_for(config.tasks, "pair")) sizes.features = std::ssize(PairNumbers::names(config.events));
+  for (size_t k = 0; k < config.events.profile.size(); ++k)
+    sizes.profile.push_back(catalogue.profile.at(k).size());
+  for (const auto& [name, table] : config.tables)
+    if (!table.query.empty()) sizes.words = catalogue.words.size();
   return sizes;
 }
 
@@ -31,11 +34,16 @@ DupnSizes sizes_of(const UserConfig& config, const Catalogue& catalogue) {
 
 void UserConfig::validate() const {
   if (model != "dupn") fail(Fault::usage, "model: unknown model \"", model, "\"; expected dupn");
-  const ExampleMaker maker(events, examples, tasks);
+  const ExampleMaker maker(events, examples, tasks, tables);
   dupn.validate();
-  require(!dupn.target || ask_for(tasks, "pair"), "dupn.target", "true",
-          "a task of pairs, whose candidate it looks at");
-  require(!ask_for(tasks, "next") || dupn.pooling != "none" || dupn.newest_state || dupn.newest_item,
+  require(tokenizer.dictionary.empty(), "tokenizer.dictionary", tokenizer.dictionary,
+          "none: queries of users are cut without one");
+  const Tokenizer check(tokenizer);
+  const bool items =
+      std::ranges::any_of(maker.groups(), [](const ExampleGroup& group) { return group.items; });
+  require(!dupn.target || items, "dupn.target", "true", "a task about items, which it looks at");
+  require(!ask_for(tasks, "next") || dupn.pooling != "none" || dupn.newest_state || dupn.newest_item ||
+              !events.profile.empty(),
           "dupn.pooling", dupn.pooling, "a representation: a task asks for the next item");
 }
 
@@ -44,26 +52,32 @@ struct UserModel::Parts {
       : config(std::move(c)),
         catalogue(std::move(items)),
         parameters(std::move(p)),
-        maker(config.events, config.examples, config.tasks) {
-    const DupnSizes sizes = sizes_of(config, catalogue);
-    model.emplace(parameters.root() / "dupn", config.dupn, sizes, config.tasks);
-    if (sizes.features > 0)
-      scale =
-          &(parameters.root() / "features").table("scale", {sizes.features, 2}, constant(0), {.fixed = true});
+        maker(config.events, config.examples, config.tasks, config.tables) {
+    model.emplace(parameters.root() / "dupn", config.dupn, sizes_of(config, catalogue), maker.groups());
+    for (const ExampleGroup& group : maker.groups())
+      scales.push_back(group.numbers == 0
+                           ? nullptr
+                           : &(parameters.root() / "features" / group.name)
+                                  .table("scale", {group.numbers, 2}, constant(0), {.fixed = true}));
     parameters.finish();
   }
 
-  struct Request;
+  struct View;
+  void answer_next(const HistoryRows& rows, int64_t begin, const HistoryBatch& batch,
+                   const ExampleBatch& examples, Var rep, Answers& out) const;
   void extend(Shopper& shopper, std::span<const Event> events, int64_t newest, Tape& tape) const;
 
   HistoryBatch gather(Tape& tape, const HistoryRows& rows, std::span<const int64_t> wanted) const {
     HistoryBatch batch = gather_histories(tape, rows, wanted, model->by_example());
-    if (!scale) return batch;
-    const real* const s = scale->value().data;
-    const auto F = static_cast<size_t>(scale->shape.rows());
     constexpr real kFar = 5;  // deviations
-    for (size_t i = 0; i < batch.features.size(); ++i)
-      batch.features[i] = std::clamp((batch.features[i] - s[2 * (i % F)]) * s[2 * (i % F) + 1], -kFar, kFar);
+    for (size_t g = 0; g < scales.size(); ++g) {
+      if (!scales[g]) continue;
+      const real* const s = scales[g]->value().data;
+      const auto F = static_cast<size_t>(scales[g]->shape.rows());
+      const std::span<real> numbers = batch.groups[g].numbers;
+      for (size_t i = 0; i < numbers.size(); ++i)
+        numbers[i] = std::clamp((numbers[i] - s[2 * (i % F)]) * s[2 * (i % F) + 1], -kFar, kFar);
+    }
     return batch;
   }
 
@@ -73,7 +87,7 @@ struct UserModel::Parts {
   ExampleMaker maker;
   Metadata metadata;
   std::optional<Dupn> model;
-  Parameter* scale = nullptr;  // [F,2] mean and 1 / deviation of an example's numbers
+  std::vector<Parameter*> scales;  // of each group [F,2] mean and 1 / deviation of an example's numbers
 };
 
 UserModel::UserModel(std::unique_ptr<Parts> parts) : parts_(std::move(parts)) {}
@@ -90,7 +104,8 @@ UserModel UserModel::open(const std::filesystem::path& path) { return open(Tenso
 
 UserModel UserModel::open(const TensorFile& file) {
   return load_model<UserConfig>(file, kKind, [&](UserConfig config) {
-    Catalogue catalogue = Catalogue::load(file, config.events.attributes.size());
+    Catalogue catalogue =
+        Catalogue::load(file, config.events.attributes.size(), config.events.profile.size());
     auto parts = std::make_unique<Parts>(std::move(config), std::move(catalogue), Parameters(cpu(), file));
     parts->metadata = file.metadata();
     return UserModel(std::move(parts));
@@ -106,6 +121,7 @@ void UserModel::save(const std::filesystem::path& path, const Metadata& more) co
 const UserConfig& UserModel::config() const { return parts_->config; }
 const Catalogue& UserModel::catalogue() const { return parts_->catalogue; }
 Catalogue& UserModel::catalogue() { return parts_->catalogue; }
+const ExampleMaker& UserModel::maker() const { return parts_->maker; }
 const Metadata& UserModel::metadata() const { return parts_->metadata; }
 Parameters& UserModel::parameters() { return parts_->parameters; }
 const Parameters& UserModel::parameters() const { return parts_->parameters; }
@@ -121,25 +137,32 @@ void append_numbers(std::vector<real>& to, Var x) {
 }  // namespace
 
 // What a request needs of the network: a view of the shopper.
-struct UserModel::Parts::Request {
-  Request(const Parts& parts, const Shopper& shopper, int64_t moment, Ids asked, Tape& on)
-      : columns(parts.maker.request(shopper.events, moment, asked, parts.catalogue.counts)),
-        batch(parts.gather(on, HistoryRows(columns), {&kOnly, 1})) {
-    e = on.constant({shopper.read, parts.model->depth()}, shopper.items);
-    h = on.constant({shopper.read, parts.model->state_width()}, shopper.states);
-    candidates = parts.model->candidates_of(on, batch, parts.catalogue);
+struct UserModel::Parts::View {
+  View(const Parts& parts, const Shopper& shopper, const Request& request, Tape& tape)
+      : columns(parts.maker.request(shopper.events, shopper.profile, request, parts.catalogue.counts,
+                                    parts.maker.longest())),
+        batch(parts.gather(tape, HistoryRows(columns, parts.maker), {&kOnly, 1})) {
+    const Var e = tape.constant({shopper.read, parts.model->depth()}, shopper.items);
+    const Var h = tape.constant({shopper.read, parts.model->state_width()}, shopper.states);
+    rep = parts.model->represent(e, h, batch, parts.catalogue, &weights);
   }
   RowColumns columns;
   HistoryBatch batch;
-  Var e, h, candidates;
+  Var rep, weights;
 };
+
+// A request about nothing but the user.
+Request alone(const Request& request) {
+  static const int32_t nobody = -1;
+  return {.moment = request.moment, .items = {&nobody, 1}, .query = request.query};
+}
 
 // Reads the newest of these events behind what the shopper has read.
 void UserModel::Parts::extend(Shopper& shopper, std::span<const Event> events, int64_t newest,
                               Tape& tape) const {
   tape.reset();
-  const RowColumns columns = maker.request(events, events.back().time, {}, {}, newest);
-  const HistoryBatch batch = gather(tape, HistoryRows(columns), {&kOnly, 1});
+  const RowColumns columns = maker.request(events, {}, {.moment = events.back().time}, {}, newest);
+  const HistoryBatch batch = gather(tape, HistoryRows(columns, maker), {&kOnly, 1});
   const Shape state = {1, 2 * model->state_width()};
   const Var first = shopper.last.empty() ? Var{} : tape.constant(state, shopper.last);
   shopper.last.resize(static_cast<size_t>(state.size()));
@@ -150,7 +173,7 @@ void UserModel::Parts::extend(Shopper& shopper, std::span<const Event> events, i
 }
 
 Shopper UserModel::read(std::span<const Event> history, Tape& tape) const {
-  Shopper shopper{{history.begin(), history.end()}, 0, {}, {}, {}};
+  Shopper shopper{{history.begin(), history.end()}, {}, 0, {}, {}, {}};
   if (!history.empty()) parts_->extend(shopper, history, parts_->config.examples.longest, tape);
   return shopper;
 }
@@ -168,42 +191,61 @@ void UserModel::append(Shopper& shopper, const Event& event, Tape& tape) const {
   --shopper.read;
 }
 
-std::vector<real> UserModel::represent(const Shopper& shopper, int64_t moment, Tape& tape) const {
+std::vector<int32_t> UserModel::words(std::string_view query) const {
+  Tokens tokens;
+  Tokenizer(parts_->config.tokenizer).tokenize(query, tokens);
+  std::vector<int32_t> words;
+  for (int64_t i = 0; i < tokens.size(); ++i) words.push_back(parts_->catalogue.words.find(tokens[i]));
+  return words;
+}
+
+std::vector<real> UserModel::represent(const Shopper& shopper, const Request& request, Tape& tape) const {
   check(!parts_->config.dupn.target, "represent: attention looks at a candidate");
-  check(parts_->model->rep_width() > 0, "represent: the model reads no history");
+  check(parts_->model->rep_width() > 0, "represent: the model reads nothing of a user");
   tape.reset();
-  const int32_t nobody = -1;
-  const Parts::Request request(*parts_, shopper, moment, {&nobody, 1}, tape);
   std::vector<real> out;
-  append_numbers(out, parts_->model->represent(request.e, request.h, request.batch, {}));
+  append_numbers(out, Parts::View(*parts_, shopper, alone(request), tape).rep);
   return out;
 }
 
-void UserModel::score(const Shopper& shopper, int64_t moment, Ids items, Tape& tape,
-                      std::vector<std::vector<double>>& out) const {
-  tape.reset();
-  const Parts::Request request(*parts_, shopper, moment, items, tape);
-  const Var rep = parts_->model->represent(request.e, request.h, request.batch, request.candidates);
-  out.clear();
-  size_t k = 0;
-  for (const auto& [name, task] : parts_->config.tasks) {
-    const size_t number = k++;
-    if (task.kind != "pair") continue;
-    const Tensor z = parts_->model->pair_logits(tape, number, rep, request.candidates, request.batch).value();
-    std::vector<double>& of_task = out.emplace_back();
-    for (int64_t i = 0; i < z.size(); ++i) of_task.push_back(probability(z.data[i]));
+namespace {
+
+// What a task says of its examples, in their order: a probability, or those of all classes.
+void append_probabilities(std::vector<double>& to, const Task& task, Var z) {
+  const Var p = task.kind == "classes" ? softmax(z) : z;
+  for (int64_t i = 0; i < p.size(); ++i) {
+    const real value = p.value().data[i];
+    to.push_back(task.kind == "classes" ? static_cast<double>(value) : probability(value));
   }
 }
 
-std::vector<int32_t> UserModel::recommend(const Shopper& shopper, int64_t moment, int64_t k, bool known,
-                                          Tape& tape) const {
+}  // namespace
+
+void UserModel::score(const Shopper& shopper, const Request& request, Tape& tape,
+                      std::vector<std::vector<double>>& out) const {
+  const std::string_view name = request.table.empty() ? "pair" : request.table;
+  const std::vector<ExampleGroup>& groups = parts_->maker.groups();
+  const auto group = std::ranges::find(groups, name, &ExampleGroup::name);
+  if (group == groups.end())
+    fail(Fault::usage, "score: no task ",
+         request.table.empty() ? "of kind \"pair\"" : text("of table \"", name, "\""), "; expected one");
+  tape.reset();
+  const Parts::View view(*parts_, shopper, request, tape);
+  const auto g = static_cast<size_t>(group - groups.begin());
+  const Var candidates = parts_->model->candidates_of(tape, g, view.batch, parts_->catalogue);
+  out.clear();
+  for (const Task& task : group->tasks)
+    append_probabilities(out.emplace_back(), task,
+                         parts_->model->logits(task, view.rep, candidates, view.batch.groups[g], tape));
+}
+
+std::vector<int32_t> UserModel::recommend(const Shopper& shopper, const Request& request, int64_t k,
+                                          bool known, Tape& tape) const {
   if (!ask_for(parts_->config.tasks, "next"))
     fail(Fault::usage, "recommend: the model has no task of kind \"next\"; expected one");
   tape.reset();
-  const int32_t nobody = -1;
-  const Parts::Request request(*parts_, shopper, moment, {&nobody, 1}, tape);
-  const Var rep = parts_->model->represent(request.e, request.h, request.batch, request.candidates);
-  const Tensor z = parts_->model->next_logits(rep, parts_->catalogue).value();
+  const Parts::View view(*parts_, shopper, alone(request), tape);
+  const Tensor z = parts_->model->next_logits(view.rep, parts_->catalogue).value();
   std::vector<bool> left_out(static_cast<size_t>(z.size()) + 1);
   for (const Event& event : shopper.events)
     if (!known && event.item > 0 && event.item <= z.size()) left_out[static_cast<size_t>(event.item)] = true;
@@ -218,31 +260,34 @@ std::vector<int32_t> UserModel::recommend(const Shopper& shopper, int64_t moment
   return order;
 }
 
-std::vector<real> UserModel::explain(const Shopper& shopper, int64_t moment, int32_t item, Tape& tape) const {
+std::vector<real> UserModel::explain(const Shopper& shopper, const Request& request, Tape& tape) const {
   tape.reset();
-  const Parts::Request request(*parts_, shopper, moment, {&item, 1}, tape);
-  Var weights;
-  parts_->model->represent(request.e, request.h, request.batch, request.candidates, &weights);
+  Request one = alone(request);
+  if (!request.items.empty()) one.items = request.items.first(1);
+  const Parts::View view(*parts_, shopper, one, tape);
   std::vector<real> out;
-  if (weights.tape) append_numbers(out, weights);
+  if (view.weights.tape) append_numbers(out, view.weights);
   return out;
 }
 
 void UserModel::pretrain(const HistoryRows& rows) {
-  if (!parts_->scale) return;
-  const std::span<real> scale = parts_->scale->buffer.host();
-  const size_t F = scale.size() / 2;
-  std::vector<double> sums(F), squares(F);
-  for (size_t i = 0; i < rows.features.size(); ++i) {
-    const double x = rows.features[i];
-    sums[i % F] += x, squares[i % F] += x * x;
-  }
-  const double n = static_cast<double>(rows.features.size()) / static_cast<double>(F);
-  for (size_t f = 0; f < F; ++f) {
-    if (scale[2 * f + 1] != 0) continue;  // an older model's
-    const double mean = sums[f] / n, variance = squares[f] / n - mean * mean;
-    scale[2 * f] = static_cast<real>(mean);
-    scale[2 * f + 1] = static_cast<real>(1 / std::sqrt(std::max(variance, 1e-6)));
+  for (size_t g = 0; g < parts_->scales.size(); ++g) {
+    if (!parts_->scales[g]) continue;
+    const std::span<real> scale = parts_->scales[g]->buffer.host();
+    const std::span<const float> numbers = rows.groups[g].numbers;
+    const size_t F = scale.size() / 2;
+    std::vector<double> sums(F), squares(F);
+    for (size_t i = 0; i < numbers.size(); ++i) {
+      const double x = numbers[i];
+      sums[i % F] += x, squares[i % F] += x * x;
+    }
+    const double n = static_cast<double>(numbers.size()) / static_cast<double>(F);
+    for (size_t f = 0; f < F; ++f) {
+      if (scale[2 * f + 1] != 0) continue;  // an older model's
+      const double mean = sums[f] / n, variance = squares[f] / n - mean * mean;
+      scale[2 * f] = static_cast<real>(mean);
+      scale[2 * f + 1] = static_cast<real>(1 / std::sqrt(std::max(variance, 1e-6)));
+    }
   }
 }
 
@@ -250,67 +295,131 @@ Objective UserModel::objective(Tape& tape, const HistoryRows& rows, std::span<co
   return parts_->model->objective(tape, parts_->gather(tape, rows, wanted), parts_->catalogue);
 }
 
+namespace {
+
+// In the order of `recommend`, the place of the item that came; one that is never recommended comes behind all.
+double rank_of(std::span<const real> z, size_t item, const std::vector<bool>& known) {
+  const bool found = item < known.size() && !known[item] && !std::isnan(z[item - 1]);
+  const real of_item = found ? z[item - 1] : 0;
+  int64_t rank = 0;
+  for (size_t other = 1; other < known.size(); ++other) {
+    const real of_other = z[other - 1];
+    rank += !known[other] && (!found || of_other > of_item || (of_other == of_item && other < item));
+  }
+  return static_cast<double>(rank);
+}
+
+}  // namespace
+
+// Of the rows from `begin` on, which are the batch.
+void UserModel::Parts::answer_next(const HistoryRows& rows, int64_t begin, const HistoryBatch& batch,
+                                   const ExampleBatch& examples, Var rep, Answers& out) const {
+  const Tensor z = model->next_logits(::steelyard::gather(rep, examples.view), catalogue).value();
+  for (size_t i = 0; i < examples.view.size(); ++i) {
+    const auto view = static_cast<size_t>(examples.view[i]);
+    const int64_t row = begin + batch.row[view];
+    std::vector<bool> known(static_cast<size_t>(z.cols()) + 1);  // by the item's id, from 1 on
+    const auto leave_out = [&](int32_t item) {
+      if (static_cast<size_t>(item) < known.size()) known[static_cast<size_t>(item)] = true;
+    };
+    for (int32_t s = batch.views.begins[view]; s < batch.views.ends[view]; ++s)
+      leave_out(batch.items[static_cast<size_t>(batch.seen[static_cast<size_t>(s)])]);
+    for (const int32_t item : rows.older[row]) leave_out(item);
+    const real label = examples.labels[0][i];
+    out.labels.push_back(static_cast<double>(label)), out.rows.push_back(row);
+    out.answers.push_back(
+        rank_of({z.data + static_cast<int64_t>(i) * z.cols(), static_cast<size_t>(z.cols())},
+                static_cast<size_t>(label), known));
+  }
+}
+
 std::vector<Answers> UserModel::answer(const HistoryRows& rows, const Workers& workers) const {
   constexpr int64_t kGrain = 16;
-  const Tasks& tasks = parts_->config.tasks;
+  const std::vector<ExampleGroup>& groups = parts_->maker.groups();
+  const Dupn& model = *parts_->model;
   std::vector<std::vector<Answers>> pieces(static_cast<size_t>((rows.size() + kGrain - 1) / kGrain));
   workers.rows(rows.size(), kGrain, [&](int64_t begin, int64_t end) {
+    std::vector<Answers>& out = pieces[static_cast<size_t>(begin / kGrain)];
+    out.resize(parts_->config.tasks.size());
     Tape tape(cpu(), Mode::score);
     std::vector<int64_t> wanted;
     for (int64_t row = begin; row < end; ++row) wanted.push_back(row);
     const HistoryBatch batch = parts_->gather(tape, rows, wanted);
-    const Dupn& model = *parts_->model;
     const Var e = model.items(tape, batch.items, parts_->catalogue);
-    const Var candidates = model.candidates_of(tape, batch, parts_->catalogue);
-    const Var rep = model.represent(e, model.states(e, batch), batch, candidates);
-    std::vector<Answers>& out = pieces[static_cast<size_t>(begin / kGrain)];
-    size_t k = 0;
-    for (const auto& [name, task] : tasks) {
-      Answers& of_task = out.emplace_back();
-      const std::span<const real> labels = batch.labels[k];
-      const bool next = task.kind == "next";
-      List views(tape, std::ssize(labels));  // that are asked for the next item
-      for (size_t i = 0; next && i < labels.size(); ++i)
-        if (!std::isnan(labels[i])) views.add(batch.view[i]);
-      const Tensor z = next ? model.next_logits(gather(rep, views), parts_->catalogue).value()
-                            : model.pair_logits(tape, k, rep, candidates, batch).value();
-      int64_t number = 0;
-      for (size_t i = 0; i < labels.size(); ++i) {
-        if (std::isnan(labels[i])) continue;
-        of_task.labels.push_back(labels[i]);
-        if (!next) {
-          of_task.answers.push_back(probability(z.data[i]));
+    const Var rep = model.represent(e, model.states(e, batch), batch, parts_->catalogue);
+    for (size_t g = 0; g < groups.size(); ++g) {
+      const ExampleBatch& examples = batch.groups[g];
+      if (examples.view.empty()) continue;
+      const Var candidates = model.candidates_of(tape, g, batch, parts_->catalogue);
+      for (size_t k = 0; k < groups[g].tasks.size(); ++k) {
+        const Task& task = groups[g].tasks[k];
+        Answers& of_task = out[task.place];
+        if (task.kind == "next") {
+          parts_->answer_next(rows, begin, batch, examples, rep, of_task);
           continue;
         }
-        const auto view = static_cast<size_t>(batch.view[i]);
-        const std::span<const real> of_view(z.data + number++ * z.cols(), static_cast<size_t>(z.cols()));
-        std::vector<bool> known(of_view.size() + 1);  // by the item's id, from 1 on
-        const auto leave_out = [&](int32_t item) {
-          if (static_cast<size_t>(item) < known.size()) known[static_cast<size_t>(item)] = true;
-        };
-        for (int32_t s = batch.views.begins[view]; s < batch.views.ends[view]; ++s)
-          leave_out(batch.items[static_cast<size_t>(batch.seen[static_cast<size_t>(s)])]);
-        for (const int32_t item : rows.older[begin + batch.row[i]]) leave_out(item);
-        // In the order of `recommend`; who is never recommended comes behind all.
-        const auto target = static_cast<size_t>(labels[i]);
-        const bool found = target < known.size() && !known[target] && !std::isnan(of_view[target - 1]);
-        int64_t rank = 0;
-        for (size_t item = 1; item < known.size(); ++item) {
-          const real z = of_view[item - 1], of_target = found ? of_view[target - 1] : 0;
-          rank += !known[item] && (!found || z > of_target || (z == of_target && item < target));
+        std::vector<double> all;
+        append_probabilities(all, task, model.logits(task, rep, candidates, examples, tape));
+        const size_t C = all.size() / examples.view.size();
+        for (size_t i = 0; i < examples.view.size(); ++i) {
+          const real label = examples.labels[k][i];
+          if (std::isnan(label)) continue;
+          const std::span<const double> of_example = std::span(all).subspan(i * C, C);
+          const size_t right = C > 1 ? static_cast<size_t>(label) : 0;
+          const auto likeliest =
+              static_cast<size_t>(std::ranges::max_element(of_example) - of_example.begin());
+          of_task.answers.push_back(of_example[right]);
+          of_task.labels.push_back(C > 1 ? likeliest == right : static_cast<double>(label));
+          of_task.rows.push_back(begin + batch.row[static_cast<size_t>(examples.view[i])]);
         }
-        of_task.answers.push_back(static_cast<double>(rank));
       }
-      ++k;
     }
   });
-  std::vector<Answers> all(tasks.size());
+  std::vector<Answers> all(parts_->config.tasks.size());
   for (const std::vector<Answers>& piece : pieces)
     for (size_t k = 0; k < piece.size(); ++k) {
       all[k].answers.insert(all[k].answers.end(), piece[k].answers.begin(), piece[k].answers.end());
       all[k].labels.insert(all[k].labels.end(), piece[k].labels.begin(), piece[k].labels.end());
+      all[k].rows.insert(all[k].rows.end(), piece[k].rows.begin(), piece[k].rows.end());
     }
   return all;
+}
+
+namespace {
+
+using Named = std::vector<std::pair<const char*, Metric>>;
+
+Named metrics_of(const std::string& kind, const Answers& a) {
+  const double n = static_cast<double>(a.answers.size());
+  const auto mean = [&](const auto& of) {
+    double sum = 0;
+    for (size_t i = 0; i < a.answers.size(); ++i) sum += of(i);
+    return n > 0 ? Metric(sum / n) : Metric();
+  };
+  if (kind == "next") {
+    const auto hit = [&](size_t i) { return a.answers[i] < kRank; };
+    return {{"hr10", mean([&](size_t i) { return hit(i) ? 1.0 : 0.0; })},
+            {"ndcg10_all", mean([&](size_t i) { return hit(i) ? 1 / std::log2(a.answers[i] + 2) : 0.0; })}};
+  }
+  if (kind == "classes")
+    return {{"accuracy", mean([&](size_t i) { return a.labels[i]; })},
+            {"logloss", mean([&](size_t i) { return -std::log(std::max(a.answers[i], 1e-15)); })}};
+  Named list = {{"auc", auc(a.answers, a.labels)},
+                {"pr_auc", pr_auc(a.answers, a.labels)},
+                {"logloss", log_loss(a.answers, a.labels)},
+                {"ece", calibration_error(a.answers, a.labels)}};
+  if (kind == "rank")
+    list = {{"auc", list[0].second},
+            {"ndcg10", ndcg(a.answers, a.labels, a.rows, kRank, [](double relevance) { return relevance; })}};
+  return list;
+}
+
+}  // namespace
+
+std::vector<std::string> UserModel::metrics_of(const std::string& kind) {
+  std::vector<std::string> names;
+  for (const auto& [name, value] : steelyard::metrics_of(kind, {})) names.emplace_back(name);
+  return names;
 }
 
 std::vector<std::pair<std::string, double>> UserModel::metrics(const std::vector<Answers>& answers) const {
@@ -320,30 +429,12 @@ std::vector<std::pair<std::string, double>> UserModel::metrics(const std::vector
   };
   std::map<std::string, Mean> means;
   size_t k = 0;
-  for (const auto& named : parts_->config.tasks) {  // clang 14: no lambda captures a structured binding
-    const std::string& name = named.first;
-    const TaskConfig& task = named.second;
-    const Answers& of_task = answers[k++];
-    const auto add = [&](std::span<const char* const> keys, std::initializer_list<Metric> values) {
-      auto key = keys.begin();
-      for (const Metric& value : values) {
-        list.emplace_back(name + "." + *key, value.value_or(NAN));
-        Mean& mean = means[*key++];
-        if (value) mean.sum += *value, ++mean.count;
-      }
-    };
-    if (task.kind == "pair") {
-      const auto& [probabilities, labels] = of_task;
-      add(kPairMetrics, {auc(probabilities, labels), pr_auc(probabilities, labels),
-                         log_loss(probabilities, labels), calibration_error(probabilities, labels)});
-      continue;
+  for (const auto& [name, task] : parts_->config.tasks)
+    for (const auto& [key, value] : steelyard::metrics_of(task.kind, answers[k++])) {
+      list.emplace_back(name + "." + key, value.value_or(NAN));
+      Mean& mean = means[key];
+      if (value) mean.sum += *value, ++mean.count;
     }
-    double hits = 0, gains = 0;
-    for (const double rank : of_task.answers)
-      if (rank < kRank) ++hits, gains += 1 / std::log2(rank + 2);
-    const double n = static_cast<double>(of_task.answers.size());
-    add(kNextMetrics, {n > 0 ? Metric(hits / n) : Metric(), n > 0 ? Metric(gains / n) : Metric()});
-  }
   for (const auto& [key, mean] : means) list.emplace_back(key, mean.sum / mean.count);
   return list;
 }

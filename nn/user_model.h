@@ -18,6 +18,8 @@ struct UserConfig {
   ExamplesConfig examples;
   DupnConfig dupn;
   Tasks tasks;
+  Tables tables;
+  TokenizerConfig tokenizer;
 
   template <class F>
   void fields(F&& f) {
@@ -26,20 +28,25 @@ struct UserConfig {
     f("examples", examples, "what is asked of their histories");
     f("dupn", dupn, "the network");
     f("tasks", tasks, "a section for each, as [tasks.click]");
+    f("tables", tables, "a section for each table that asks something, as [tables.impressions]");
+    f("tokenizer", tokenizer, "the words of queries");
   }
   void validate() const;
 };
 
-// What a model says of all examples of some rows: of pairs a probability, of the next item the rank of the
-// one that came, from 0, among all but those of the history.
+// What a model says of all examples of some rows: of pair, binary and rank a probability; of classes that of the
+// right one, its label says whether it was the most likely; of next the rank of the item that came, from 0, among
+// all but those of the history.
 struct Answers {
   std::vector<double> answers, labels;  // of a task, where it was asked
+  std::vector<int64_t> rows;            // of each answer
 };
 
 // A user as scoring keeps one: the events, and what was computed of the newest of them. One event more costs
 // one step.
 struct Shopper {
   std::vector<Event> events;  // all of them, in the order of time
+  Profile profile;            // may be set at any time
   int64_t read = 0;           // the newest so many are known to the network
   std::vector<real> items;    // [read,D]
   std::vector<real> states;   // [read,H]
@@ -63,23 +70,25 @@ class UserModel {
   Parameters& parameters();
   const Parameters& parameters() const;
 
-  // ---- serving. Every thread brings a Tape in Mode::score; a moment is in seconds and behind the shopper's events.
+  // ---- serving. Every thread brings a Tape in Mode::score; a request's moment is behind the shopper's events.
 
   Shopper read(std::span<const Event> history, Tape& tape) const;
   // The same bits as reading the longer history, as long as that has no more than examples.longest events.
   // Error(input) if the event is older than the newest.
   void append(Shopper& shopper, const Event& event, Tape& tape) const;
-  std::vector<real> represent(const Shopper& shopper, int64_t moment, Tape& tape) const;
-  // Of each task of pairs, in the order of their names, the probability of each item.
-  void score(const Shopper& shopper, int64_t moment, Ids items, Tape& tape,
+  std::vector<int32_t> words(std::string_view query) const;  // that the model knows, for Request::query
+  std::vector<real> represent(const Shopper& shopper, const Request& request, Tape& tape) const;
+  // Of each task that the request's table or, without one, pairs have, in the order of their names, the
+  // probability of each item, of classes those of all classes of each. Error(usage) if nobody asks.
+  void score(const Shopper& shopper, const Request& request, Tape& tape,
              std::vector<std::vector<double>>& out) const;
   // The k items most likely to be the next, best first, those of the history left out unless `known`.
   // Error(usage) without such a task.
-  std::vector<int32_t> recommend(const Shopper& shopper, int64_t moment, int64_t k, bool known,
+  std::vector<int32_t> recommend(const Shopper& shopper, const Request& request, int64_t k, bool known,
                                  Tape& tape) const;
-  // The attention of each of the newest events, the sum 1; of a model that looks at a candidate: this one.
-  // Empty: there is none.
-  std::vector<real> explain(const Shopper& shopper, int64_t moment, int32_t item, Tape& tape) const;
+  // The attention of each of the newest events, the sum 1; of a model that looks at a candidate: the request's
+  // first. Empty: there is none.
+  std::vector<real> explain(const Shopper& shopper, const Request& request, Tape& tape) const;
 
   // ---- training
 
@@ -90,8 +99,8 @@ class UserModel {
   // "TASK.KEY" for the keys of its kind, and each key's mean over the tasks; NaN where the data do not define
   // it.
   std::vector<std::pair<std::string, double>> metrics(const std::vector<Answers>& answers) const;
-  static constexpr const char* kPairMetrics[] = {"auc", "pr_auc", "logloss", "ece"};
-  static constexpr const char* kNextMetrics[] = {"hr10", "ndcg10_all"};
+  static std::vector<std::string> metrics_of(const std::string& kind);
+  const ExampleMaker& maker() const;  // of its configuration
 
  private:
   struct Parts;

@@ -3,6 +3,7 @@
 #include <cmath>
 #include <cstring>
 #include <map>
+#include <set>
 
 #include "core/backend.h"
 #include "core/random.h"
@@ -22,8 +23,8 @@ struct Case {
       : config(config),
         histories(some_histories(small_catalogue())),
         model(config, small_catalogue(), 1),
-        columns(ExampleMaker(config.events, config.examples, config.tasks).make(histories, Part::train)),
-        rows(columns, config.tasks) {
+        columns(model.maker().make(histories, Part::train, {}, false, some_questions(config, histories))),
+        rows(columns, model.maker()) {
     model.pretrain(rows);
     stir(model);
     for (int64_t row = 0; row < rows.size(); ++row) all.push_back(row);
@@ -93,12 +94,26 @@ struct Plain {
     return e;
   }
 
-  // The logits of one example of a row: of the tasks of pairs, then of all items.
-  std::vector<Vector> logits(int64_t of_row, size_t example) const {
+  // z of one example of a row, of each task of its group; of next those of all items.
+  std::vector<Vector> logits(int64_t of_row, size_t g, size_t example) const {
     const DupnConfig& d = c.config.dupn;
     const HistoryRows& rows = c.rows;
-    const auto n = static_cast<size_t>(rows.visible[of_row][example]);
-    const int32_t candidate = rows.candidates[of_row][example];
+    const ExampleGroup& group = c.model.maker().groups()[g];
+    const ExampleRows& examples = rows.groups[g];
+    const auto n = static_cast<size_t>(examples.visible[of_row][example]);
+    const int32_t candidate = examples.items[of_row][example];
+    Vector u, q;
+    for (size_t k = 0; k < c.config.events.profile.size(); ++k) {
+      Vector sum(static_cast<size_t>(d.profile_width));
+      for (const int32_t value : rows.profile[k][of_row]) add(sum, row(text("profile/", k), value));
+      join(u, sum);
+    }
+    if (has("query/words")) {
+      q.resize(static_cast<size_t>(d.query_width));
+      const Ids words = rows.query[of_row];
+      for (const int32_t word : words)
+        add(q, row("query/words", word), 1.0 / static_cast<double>(words.size()));
+    }
     std::vector<Vector> e, p, h;
     Vector state(static_cast<size_t>(d.hidden)), cell = state;
     if (has("lstm/start"))
@@ -139,21 +154,27 @@ struct Plain {
         Vector x = h[t];
         if (d.attention) join(x, p[t]);
         Vector z = affine(x, "attention/0");
-        const int64_t minutes = rows.minutes[of_row][t] - rows.moments[of_row][example];
+        const int64_t minutes = rows.minutes[of_row][t] - examples.moments[of_row][example];
         if (d.attention) add(z, row("attention/recency", ExampleMaker::gap(60 * minutes)));
         if (d.target) add(z, times(item(std::max(0, candidate)), "attention/target"));
+        if (!u.empty()) add(z, times(u, "attention/profile"));
+        if (!q.empty()) add(z, times(q, "attention/query"));
         weights.push_back(std::exp(times(relu(affine(relu(z), "attention/1")), "attention/2")[0]));
       }
       double sum = 0;
       for (const double w : weights) sum += w;
       for (size_t t = 0; t < n; ++t) add(rep, h[t], weights[t] / sum);
     }
-    if (d.newest_state) join(rep, h.back());
-    if (d.newest_item) join(rep, e.back());
+    rep.resize(d.pooling == "none"    ? 0
+               : d.sequence == "none" ? item(0).size()
+                                      : static_cast<size_t>(d.hidden));
+    if (d.newest_state) join(rep, n > 0 ? h.back() : Vector(static_cast<size_t>(d.hidden)));
+    if (d.newest_item) join(rep, n > 0 ? e.back() : Vector(item(0).size()));
+    join(rep, u);
 
     std::vector<Vector> out;
-    for (const auto& [name, task] : c.config.tasks) {
-      const std::string head = "heads/" + name;
+    for (const Task& task : group.tasks) {
+      const std::string head = "heads/" + task.name;
       if (task.kind == "next") {
         const Vector z = affine(rep, head);
         Vector all;
@@ -168,19 +189,26 @@ struct Plain {
       Vector z = row(head + "/b", 0);
       if (has(head + "/rep")) add(z, times(rep, head + "/rep"));
       if (has(head + "/candidate")) add(z, times(item(std::max(0, candidate)), head + "/candidate"));
-      const Parameter& scale = *c.model.parameters().find("features/scale");
-      const auto F = static_cast<size_t>(scale.shape.rows());
-      const size_t first =
-          (static_cast<size_t>(rows.visible.starts[static_cast<size_t>(of_row)]) + example) * F;
       Vector x;
-      for (size_t f = 0; f < F; ++f)
-        x.push_back(std::clamp(
-            (static_cast<double>(rows.features[first + f]) - static_cast<double>(scale.value().data[2 * f])) *
-                static_cast<double>(scale.value().data[2 * f + 1]),
-            -5.0, 5.0));
-      add(z, times(x, head + "/features"));
+      if (group.numbers > 0) {
+        const Parameter& scale = *c.model.parameters().find("features/" + group.name + "/scale");
+        const auto F = static_cast<size_t>(scale.shape.rows());
+        const size_t first =
+            (static_cast<size_t>(examples.visible.starts[static_cast<size_t>(of_row)]) + example) * F;
+        for (size_t f = 0; f < F; ++f)
+          x.push_back(std::clamp((static_cast<double>(examples.numbers[first + f]) -
+                                  static_cast<double>(scale.value().data[2 * f])) *
+                                     static_cast<double>(scale.value().data[2 * f + 1]),
+                                 -5.0, 5.0));
+      }
+      if (has(head + "/features")) add(z, times(x, head + "/features"));
       for (int layer = 1; layer <= d.head_layers; ++layer) z = affine(relu(z), text(head, "/", layer));
       if (has(head + "/wide")) add(z, times(x, head + "/wide"));
+      if (task.kind == "rank") {
+        double sum = 0;
+        for (size_t f = 0; f < x.size(); ++f) sum += relu(z)[f] * x[f];
+        z = {sum};
+      }
       out.push_back(z);
     }
     return out;
@@ -201,29 +229,37 @@ TEST_CASE("dupn: every variant against plain loops") {
     std::map<std::string, double> losses, asked;
     const std::vector<Answers> answers = c.model.answer(c.rows, Workers(1));
     std::vector<size_t> at(config.tasks.size());
-    size_t number = 0;
+    const std::vector<ExampleGroup>& groups = c.model.maker().groups();
+    std::vector<size_t> number(groups.size());
     for (int64_t row = 0; row < c.rows.size(); ++row)
-      for (size_t example = 0; example < c.rows.visible[row].size(); ++example, ++number) {
-        const std::vector<Vector> logits = plain.logits(row, example);
-        size_t k = 0;
-        for (const auto& [name, task] : config.tasks) {
-          const double label = static_cast<double>(c.rows.labels[k][number]);
-          const Vector& z = logits[k];
-          const size_t task_number = k++;
-          if (std::isnan(label)) continue;
-          ++asked[name];
-          if (task.kind == "next") {
-            double sum = 0;
-            for (const double v : z) sum += std::exp(v);
-            losses[name] += std::log(sum) - z[static_cast<size_t>(label) - 1];
-            ++at[task_number];
-            continue;
+      for (size_t g = 0; g < groups.size(); ++g)
+        for (size_t example = 0; example < c.rows.groups[g].visible[row].size(); ++example, ++number[g]) {
+          const std::vector<Vector> logits = plain.logits(row, g, example);
+          for (size_t k = 0; k < groups[g].tasks.size(); ++k) {
+            const Task& task = groups[g].tasks[k];
+            const double label = static_cast<double>(c.rows.groups[g].labels[k][number[g]]);
+            const double factor =
+                task.importance.empty() ? 1 : static_cast<double>(c.rows.groups[g].importance[k][number[g]]);
+            const Vector& z = logits[k];
+            if (std::isnan(label)) continue;
+            ++asked[task.name];
+            const size_t answer = at[task.place]++;
+            if (task.kind == "next" || task.kind == "classes") {
+              double sum = 0;
+              for (const double v : z) sum += std::exp(v);
+              const double right = z[static_cast<size_t>(label) - (task.kind == "next")];
+              losses[task.name] += std::log(sum) - right;
+              if (task.kind == "next") continue;
+              CHECK(answers[task.place].answers[answer] ==
+                    doctest::Approx(std::exp(right) / sum).epsilon(tolerance));
+              CHECK(answers[task.place].labels[answer] == (right == *std::max_element(z.begin(), z.end())));
+              continue;
+            }
+            losses[task.name] += factor * (std::log1p(std::exp(z[0])) - label * z[0]);
+            CHECK(answers[task.place].answers[answer] ==
+                  doctest::Approx(1 / (1 + std::exp(-z[0]))).epsilon(tolerance));
           }
-          losses[name] += std::log1p(std::exp(z[0])) - label * z[0];
-          const double answer = answers[task_number].answers[at[task_number]++];
-          CHECK(answer == doctest::Approx(1 / (1 + std::exp(-z[0]))).epsilon(tolerance));
         }
-      }
     Tape tape(cpu());
     for (const TaskLoss& task : c.model.objective(tape, c.rows, c.all).tasks) {
       CAPTURE(task.name);
@@ -313,20 +349,23 @@ TEST_CASE("dupn: a model file gives back the same bits") {
 TEST_CASE("dupn: a request gives the bits of a batch, a behaviour more those of reading all again") {
   for (const UserConfig& config : variants()) {
     Case c(config);
-    const ExampleMaker maker(config.events, config.examples, config.tasks);
+    const ExampleMaker& maker = c.model.maker();
     c.model.catalogue().counts = maker.count(c.histories);
-    const RowColumns columns = maker.make(c.histories, Part::dev, c.model.catalogue().counts);
-    const HistoryRows rows(columns, config.tasks);
+    const std::vector<Questions> questions = some_questions(config, c.histories);
+    const RowColumns columns =
+        maker.make(c.histories, Part::dev, c.model.catalogue().counts, false, questions);
+    const HistoryRows rows(columns, maker);
     const std::vector<Answers> answers = c.model.answer(rows, Workers(1));
     Tape tape(cpu(), Mode::score);
     std::vector<size_t> at(config.tasks.size());
     int64_t cut = 0;
-    REQUIRE(ExampleMaker::moment(config.events, config.examples.cuts.back(), cut));
+    REQUIRE(moment_of(config.events, config.examples.cuts.back(), cut));
     for (int64_t row = 0; row < rows.size(); ++row) {
-      const std::span<const Event> history = c.histories[rows.user[static_cast<size_t>(row)]];
-      const std::span<const Event> before = history.first(static_cast<size_t>(
-          std::count_if(history.begin(), history.end(), [&](const Event& e) { return e.time < cut; })));
-      const Shopper shopper = c.model.read(before, tape);
+      if (rows.groups[0].visible[row].empty()) continue;  // not of pairs
+      const int32_t user = rows.user[static_cast<size_t>(row)];
+      const std::span<const Event> before = events_before(c.histories[user], cut);
+      Shopper shopper = c.model.read(before, tape);
+      shopper.profile = c.histories.profile(user);
       Shopper grown = c.model.read(before.first(1), tape);
       for (const Event& event : before.subspan(1)) c.model.append(grown, event, tape);
       if (std::ssize(before) <= config.examples.longest) {
@@ -335,25 +374,66 @@ TEST_CASE("dupn: a request gives the bits of a batch, a behaviour more those of 
         CHECK(grown.last == shopper.last);
       }
       CHECK(grown.read == shopper.read);
-      std::vector<int32_t> items;
-      for (const int32_t item : rows.candidates[row])
-        if (item >= 0) items.push_back(item);
+      const Ids items = rows.groups[0].items[row];
       std::vector<std::vector<double>> scores;
-      c.model.score(shopper, cut, items, tape, scores);
-      size_t k = 0, of_pairs = 0;
-      for (const auto& [name, task] : config.tasks) {
-        const size_t number = k++;
-        if (task.kind != "pair") continue;
-        for (size_t i = 0; i < items.size(); ++i)
-          CHECK(same_bits(scores[of_pairs][i], answers[number].answers[at[number]++]));
-        ++of_pairs;
+      c.model.score(shopper, {.moment = cut, .items = items}, tape, scores);
+      for (size_t k = 0; k < scores.size(); ++k) {
+        const size_t place = maker.groups()[0].tasks[k].place;
+        for (const double score : scores[k]) CHECK(same_bits(score, answers[place].answers[at[place]++]));
       }
       if (config.dupn.pooling == "attention") {
-        const std::vector<real> weights = c.model.explain(shopper, cut, items.empty() ? -1 : items[0], tape);
+        const std::vector<real> weights = c.model.explain(shopper, {.moment = cut, .items = items}, tape);
         REQUIRE(std::ssize(weights) == shopper.read);
         double sum = 0;
         for (const real w : weights) sum += static_cast<double>(w);
         CHECK(sum == doctest::Approx(1));
+      }
+    }
+  }
+}
+
+TEST_CASE("dupn: a request of a table gives the bits of a batch") {
+  for (const UserConfig& config : variants()) {
+    if (config.tables.empty()) continue;
+    const Case c(config);
+    const ExampleMaker& maker = c.model.maker();
+    const std::vector<Questions> questions = some_questions(config, c.histories);
+    std::vector<std::multiset<double>> in_batches(config.tasks.size()), alone(config.tasks.size());
+    for (const Part part : {Part::train, Part::dev}) {
+      const RowColumns columns = maker.make(c.histories, part, {}, false, questions);
+      const std::vector<Answers> answers = c.model.answer(HistoryRows(columns, maker), Workers(1));
+      for (size_t k = 0; k < answers.size(); ++k)
+        in_batches[k].insert(answers[k].answers.begin(), answers[k].answers.end());
+    }
+    Tape tape(cpu(), Mode::score);
+    size_t table = 0;
+    for (const ExampleGroup& group : maker.groups()) {
+      if (!config.tables.contains(group.name)) continue;
+      const Questions& q = questions[table++];
+      const auto F = static_cast<size_t>(group.numbers);
+      for (size_t i = 0; i < q.user.size(); ++i) {
+        Shopper shopper = c.model.read(events_before(c.histories[q.history[i]], q.moment[i]), tape);
+        shopper.profile = c.histories.profile(q.user[i]);
+        std::vector<std::vector<double>> scores;
+        c.model.score(shopper,
+                      {.moment = q.moment[i],
+                       .items = {&q.item[i], 1},
+                       .table = group.name,
+                       .numbers = std::span(q.numbers).subspan(i * F, F),
+                       .query = q.query.ragged()[static_cast<int64_t>(i)]},
+                      tape, scores);
+        for (size_t k = 0; k < group.tasks.size(); ++k) {
+          const float label = q.labels[k][i];
+          const bool classes = group.tasks[k].kind == "classes";
+          REQUIRE(scores[k].size() == (classes ? 3 : 1));
+          if (!std::isnan(label))
+            alone[group.tasks[k].place].insert(scores[k][classes ? static_cast<size_t>(label) : 0]);
+        }
+      }
+      for (const Task& task : group.tasks) {
+        CAPTURE(task.name);
+        CHECK(alone[task.place].size() > 40);
+        CHECK(alone[task.place] == in_batches[task.place]);
       }
     }
   }
@@ -372,13 +452,14 @@ TEST_CASE("dupn: growing changes no old score") {
   Tape tape(cpu(), Mode::score);
   const Shopper shopper = c.model.read(c.histories[0], tape);
   const int64_t now = c.histories[0].back().time + 1;
-  const std::vector<int32_t> before = c.model.recommend(shopper, now, 100, true, tape);
+  const std::vector<int32_t> before = c.model.recommend(shopper, {.moment = now}, 100, true, tape);
   std::vector<int32_t> after;
-  for (const int32_t item : grown.recommend(grown.read(c.histories[0], tape), now, 100, true, tape))
+  for (const int32_t item :
+       grown.recommend(grown.read(c.histories[0], tape), {.moment = now}, 100, true, tape))
     if (item <= 12) after.push_back(item);
   CHECK(before == after);
-  CHECK(c.model.represent(shopper, now, tape) ==
-        grown.represent(grown.read(c.histories[0], tape), now, tape));
+  CHECK(c.model.represent(shopper, {.moment = now}, tape) ==
+        grown.represent(grown.read(c.histories[0], tape), {.moment = now}, tape));
 }
 
 TEST_CASE("dupn: users without events and items that nobody knows") {
@@ -391,14 +472,14 @@ TEST_CASE("dupn: users without events and items that nobody knows") {
                   akin = c.model.catalogue().add("akin", texts);
     std::vector<std::vector<double>> scores;
     const std::vector<int32_t> asked = {1, stranger, akin, 0};
-    c.model.score(c.model.read({}, tape), 5 * kDay, asked, tape, scores);
+    c.model.score(c.model.read({}, tape), {.moment = 5 * kDay, .items = asked}, tape, scores);
     for (const std::vector<double>& of_task : scores) {
       for (const double score : of_task) CHECK(std::isfinite(score));
       CHECK(same_bits(of_task[1], of_task[3]));
       CHECK((of_task[1] == of_task[2]) == !config.dupn.candidate);
     }
     const std::vector<Event> history = {{stranger, 0, kDay}, {akin, 1, 2 * kDay}};
-    c.model.score(c.model.read(history, tape), 5 * kDay, asked, tape, scores);
+    c.model.score(c.model.read(history, tape), {.moment = 5 * kDay, .items = asked}, tape, scores);
     for (const double score : scores[0]) CHECK(std::isfinite(score));
   }
   const Case c(small_config());
@@ -422,14 +503,14 @@ TEST_CASE("dupn: a million events are their newest") {
   Tape tape(cpu(), Mode::score);
   const Shopper shopper = c.model.read(history, tape);
   CHECK(shopper.read == config.examples.longest);
-  CHECK(c.model.recommend(shopper, history.back().time + 1, 3, true, tape).size() == 3);
-  CHECK(c.model.recommend(shopper, history.back().time + 1, 3, false, tape).empty());
+  CHECK(c.model.recommend(shopper, {.moment = history.back().time + 1}, 3, true, tape).size() == 3);
+  CHECK(c.model.recommend(shopper, {.moment = history.back().time + 1}, 3, false, tape).empty());
 }
 
 TEST_CASE("dupn: metrics of answers") {
   const Case c(small_config());
   const std::vector<Answers> answers = {
-      {{0.9, 0.1, 0.8, 0.2}, {1, 0, 1, 0}}, {{0.5, 0.5}, {1, 0}}, {{0, 9, 10, 3}, {1, 2, 3, 4}}};
+      {{0.9, 0.1, 0.8, 0.2}, {1, 0, 1, 0}, {}}, {{0.5, 0.5}, {1, 0}, {}}, {{0, 9, 10, 3}, {1, 2, 3, 4}, {}}};
   std::map<std::string, double> metrics;
   for (const auto& [name, value] : c.model.metrics(answers)) metrics[name] = value;
   CHECK(metrics.at("buy.auc") == 1);
@@ -461,5 +542,5 @@ TEST_CASE("dupn: options that no model can have") {
       [](UserConfig& c) {
         c.dupn.target = true, c.tasks = {{"next", {.kind = "next"}}};
       },
-      "dupn.target: true; expected a task of pairs");
+      "dupn.target: true; expected a task about items");
 }

@@ -132,9 +132,9 @@ TEST_CASE("events: ready sequences of several behaviours are merged by time") {
   config.behaviours = {"a", "b"};
   config.lists = {"a_*_x", "b_*"};
   Catalogue catalogue(1);
-  const Histories histories = read_histories(folder / "s.jsonl", config, catalogue, "stop", {"label"});
+  const Histories histories = read_histories(folder / "s.jsonl", config, catalogue);
   CHECK(listed(histories, catalogue) == "1: i/0@-50 k/1@-20 j/0@-10; 1:; ");
-  CHECK(histories.cells == std::vector<std::vector<std::string>>{{"1", "0"}});
+  CHECK(histories.lines == std::vector<int64_t>{1, 2});
   CHECK(catalogue.values[0].size() == 4);
 
   write_file(folder / "s.jsonl",

@@ -59,17 +59,17 @@ TEST_CASE("examples: without cuts each event but the first is asked for, the las
 
   REQUIRE(train.ids.at("user") == Numbers{0});  // of v nothing is left, of w neither
   CHECK(list(train, "item", 0) == Numbers{5, 6});
-  CHECK(list(train, "examples/visible", 0) == Numbers{1, 2});
-  CHECK(train.numbers.at("label/next") == std::vector<float>{6, 7});
+  CHECK(list(train, "next/visible", 0) == Numbers{1, 2});
+  CHECK(train.numbers.at("next/label/next") == std::vector<float>{6, 7});
   CHECK(list(train, "minutes", 0) == Numbers{3 * 1440, 2 * 1440});
-  CHECK(list(train, "examples/minutes", 0) == Numbers{2 * 1440, 0});
+  CHECK(list(train, "next/minutes", 0) == Numbers{2 * 1440, 0});
   CHECK(list(train, "gap", 0) == Numbers{ExampleMaker::kGaps - 1, ExampleMaker::gap(kDay)});
   CHECK(list(train, "behaviour", 0) == Numbers{0, 0});
 
   REQUIRE(dev.ids.at("user") == Numbers{0, 1});
   CHECK(list(dev, "item", 0) == Numbers{5, 6, 7});
-  CHECK(list(dev, "examples/visible", 0) == Numbers{3});
-  CHECK(dev.numbers.at("label/next") == std::vector<float>{5, 9});
+  CHECK(list(dev, "next/visible", 0) == Numbers{3});
+  CHECK(dev.numbers.at("next/label/next") == std::vector<float>{5, 9});
 }
 
 TEST_CASE("examples: how long ago an event was does not depend on what came later") {
@@ -81,7 +81,7 @@ TEST_CASE("examples: how long ago an event was does not depend on what came late
     histories.starts.push_back(4);
     const RowColumns train =
         ExampleMaker(timed_events(), {}, {{"next", {.kind = "next"}}}).make(histories, Part::train);
-    return list(train, "minutes", 0)[0] - list(train, "examples/minutes", 0)[0];
+    return list(train, "minutes", 0)[0] - list(train, "next/minutes", 0)[0];
   };
   for (const int64_t later : {300, 301, 310, 359, 360, 599, 86'399}) CHECK(minutes(later) == minutes(299));
 }
@@ -98,7 +98,7 @@ TEST_CASE("examples: only the newest events are read, the items of the others ar
   CHECK(list(dev, "gap", 0) ==
         Numbers{ExampleMaker::gap(kDay), ExampleMaker::gap(kDay)});  // what is before is known
   CHECK(list(train, "item", 0) == Numbers{1, 3});
-  CHECK(train.numbers.at("label/next") == std::vector<float>{3, 4});
+  CHECK(train.numbers.at("next/label/next") == std::vector<float>{3, 4});
 }
 
 TEST_CASE("examples: pairs at a cut, labels within the horizon, a day includes its evening") {
@@ -116,15 +116,15 @@ TEST_CASE("examples: pairs at a cut, labels within the horizon, a day includes i
     const RowColumns columns = maker.make(histories, part);
     REQUIRE(columns.ids.at("user").size() > 0);
     CHECK(list(columns, "item", 0) == Numbers{1, 2, 1, 4});
-    CHECK(list(columns, "examples/item", 0) == Numbers{1, 2, 4});
-    CHECK(list(columns, "examples/visible", 0) == Numbers{4, 4, 4});
+    CHECK(list(columns, "pair/item", 0) == Numbers{1, 2, 4});
+    CHECK(list(columns, "pair/visible", 0) == Numbers{4, 4, 4});
     const auto labels = [&](const char* task) {
       const std::vector<float>& all = columns.numbers.at(task);
       return std::vector<float>(all.begin(), all.begin() + 3);
     };
-    CHECK(labels("label/buy") == std::vector<float>{1, 0, 0});  // the purchase of day 25 is too late
-    CHECK(labels("label/click") == std::vector<float>{0, 1, 0});
-    CHECK(labels("label/any") == std::vector<float>{1, 1, 0});
+    CHECK(labels("pair/label/buy") == std::vector<float>{1, 0, 0});  // the purchase of day 25 is too late
+    CHECK(labels("pair/label/click") == std::vector<float>{0, 1, 0});
+    CHECK(labels("pair/label/any") == std::vector<float>{1, 1, 0});
   }
 }
 
@@ -151,8 +151,8 @@ TEST_CASE("examples: what follows changes no input") {
       CHECK(list.second.values == b.lists.at(list.first).values);
       CHECK(list.second.starts == b.lists.at(list.first).starts);
     }
-    CHECK(a.numbers.at("feature") == b.numbers.at("feature"));
-    CHECK(a.numbers.at("label/buy") != b.numbers.at("label/buy"));
+    CHECK(a.numbers.at("pair/numbers") == b.numbers.at("pair/numbers"));
+    CHECK(a.numbers.at("pair/label/buy") != b.numbers.at("pair/label/buy"));
   }
 }
 
@@ -249,17 +249,19 @@ TEST_CASE("examples: options that do not fit together") {
   };
   const Tasks pair = {{"buy", {.behaviour = "buy"}}}, next = {{"n", {.kind = "next"}}};
   refused({}, {}, "tasks: none; expected a section");
-  refused({}, pair, "tasks.buy.kind: pair; expected examples.cuts beside it");
+  refused({}, pair, "tasks.buy.kind: pair; expected examples.cuts and examples.folds beside it");
   refused(cut_at({"soon"}, 2), pair, "examples.cuts: \"soon\"; expected a time");
   refused(cut_at({"1970-01-02", "1970-01-01"}, 2), pair, "expected them in order");
-  refused(cut_at({"1970-01-02"}, 0), pair, "examples.folds: 0; expected 2");
+  refused(cut_at({"1970-01-02"}, 0), pair, "tasks.buy.kind: pair; expected examples.cuts and");
+  refused(cut_at({"1970-01-02", "1970-01-03", "1970-01-04"}, 0), next, "examples.folds: 0; expected 2");
+  refused(cut_at({"1970-01-02"}, 1), pair, "examples.folds: 1; expected 2 … 1000, or 0");
   refused(cut_at({"1970-01-02"}, 2, 2), pair, "examples.dev_fold: 2; expected less");
   refused(cut_at({"1970-01-02"}, 2, 1, 1), pair, "examples.test_fold: 1; expected another");
-  refused(cut_at({}, 2), next, "examples.folds: 2; expected 0 without cuts");
   refused({.longest = 0}, next, "examples.longest: 0");
   refused({}, {{"a", {.kind = "next"}}, {"b", {.kind = "next"}}},
           "tasks.b.kind: next; expected one such task only");
-  refused({}, {{"a", {.kind = "guess"}}}, "tasks.a.kind: \"guess\"; expected pair or next");
+  refused({}, {{"a", {.kind = "guess"}}},
+          "tasks.a.kind: \"guess\"; expected pair, next, binary, classes or rank");
   refused({}, {{"a", {.kind = "next", .behaviour = "steal"}}},
           "tasks.a.behaviour: \"steal\"; expected one of");
   refused({}, {{"a", {.kind = "next", .weight = -1}}}, "tasks.a.weight: -1");

@@ -156,7 +156,7 @@ LearnedUsers learn_users(const Market& market, const std::filesystem::path& out,
   Tape tape(cpu(), Mode::score);
   for (int64_t h = 0; h < histories.size(); ++h) {
     const std::span<const Event> history = histories[h];
-    vectors.push_back(model.represent(model.read(history, tape), history.back().time + 1, tape));
+    vectors.push_back(model.represent(model.read(history, tape), {.moment = history.back().time + 1}, tape));
     const Taste& taste = shoppers.late[of_user[static_cast<size_t>(histories.user[static_cast<size_t>(h)])]];
     brands.push_back(taste.brand), levels.push_back(taste.price_level);
   }

@@ -79,11 +79,13 @@ void add_explain(CLI::App& app) {
                "steelyard explain run --query 'shower faucet' --product 'Chrome Shower Faucet'");
   const auto o = std::make_shared<Options>();
   verb->add_option("MODEL", o->model, "model file or run folder")->required();
-  verb->add_option("--query", o->query, "text of the query");
+  verb->add_option("--query", o->query,
+                   "text of the query, also of a model of users whose attention looks at it");
   verb->add_option("--product", o->product, "text of the product");
   verb->add_option("--html", o->html, "of a pair, also write a page for a browser");
   verb->add_option("--user", o->user, "of a model of users, whose history");
   verb->add_option("--events", o->events, "and where it is");
+  verb->add_option("--data-dir", o->data_dir, "folder of the other tables that it names");
   verb->add_option("--item", o->item, "and the candidate that attention looks at, if it does");
   verb->add_flag("--json", o->json, "one JSON object whose numbers read back to the same bits");
   const auto explain_pair = [o, verb](const Relevance& model) {

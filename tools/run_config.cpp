@@ -2,8 +2,8 @@
 
 #include <algorithm>
 #include <set>
-#include <span>
 
+#include "core/text.h"
 #include "data/utf8.h"
 
 namespace steelyard {
@@ -25,12 +25,9 @@ void validate(const TrainingConfig& training, const PlaceConfig& place) {
 void RunConfig::validate() const {
   RelevanceConfig::validate();
   steelyard::validate(*this, run);
-  if (std::ranges::find(Relevance::kMetrics, trainer.criterion) == std::end(Relevance::kMetrics)) {
-    std::string known;
-    for (const char* metric : Relevance::kMetrics) known += std::string(known.empty() ? "" : ", ") + metric;
+  if (std::ranges::find(Relevance::kMetrics, trainer.criterion) == std::end(Relevance::kMetrics))
     fail(Fault::usage, "trainer.criterion: unknown metric \"", trainer.criterion, "\"; expected one of ",
-         known);
-  }
+         joined({std::begin(Relevance::kMetrics), std::end(Relevance::kMetrics)}));
 }
 
 void UserRunConfig::validate() const {
@@ -40,14 +37,12 @@ void UserRunConfig::validate() const {
   require(!dupn.frozen || optimizer.weight_decay == 0, "optimizer.weight_decay", optimizer.weight_decay,
           "0 beside dupn.frozen: a decay would move what is frozen");
   std::set<std::string> known;
-  for (const auto& [name, task] : tasks) {
-    const std::span<const char*const> pair = UserModel::kPairMetrics, next = UserModel::kNextMetrics;
-    for (const char* key : task.kind == "pair" ? pair : next) known.insert({key, name + "." + key});
-  }
-  if (known.contains(trainer.criterion)) return;
-  std::string list;
-  for (const std::string& metric : known) list += (list.empty() ? "" : ", ") + metric;
-  fail(Fault::usage, "trainer.criterion: no metric \"", trainer.criterion, "\"; expected one of ", list);
+  for (const auto& [name, task] : tasks)
+    for (const std::string& metric : UserModel::metrics_of(task.kind))
+      known.insert({metric, name + "." + metric});
+  if (!known.contains(trainer.criterion))
+    fail(Fault::usage, "trainer.criterion: no metric \"", trainer.criterion, "\"; expected one of ",
+         joined({known.begin(), known.end()}));
 }
 
 }  // namespace steelyard

@@ -19,6 +19,7 @@ std::shared_ptr<ServeOptions> add_options(CLI::App* verb, bool data_required) {
   verb->add_option("MODEL", o->model, "model file or run folder")->required();
   CLI::Option* data = verb->add_option("DATA", o->data, "table; -: stdin");
   if (data_required) data->required();
+  verb->add_option("--data-dir", o->data_dir, "of users, folder of the other tables that the model names");
   verb->add_option("--threads", o->threads, "threads; 0: one per core")->check(CLI::Range(0, kMostThreads));
   return o;
 }
@@ -166,6 +167,7 @@ void add_score(CLI::App& app) {
   const auto o = add_options(verb, false);
   verb->add_flag("--probability", o->probability, "of relevance, print the calibrated probability instead");
   verb->add_option("--events", o->events, "of users, their histories");
+  verb->add_option("--table", o->table, "of users, the table whose columns DATA has and whose tasks answer");
   verb->callback([o] {
     with_model(
         o->model, [&](const Relevance& model) { run_score(model, *o); },

@@ -13,12 +13,28 @@ namespace steelyard {
 
 namespace {
 
-Histories read_log(UserModel& model, const std::string& file) {
-  return read_histories(file, model.config().events, model.catalogue());
+std::string in_folder(const std::string& folder, const std::string& file) {
+  return (std::filesystem::path(folder) / file).string();
 }
 
-// The moment behind everything that a user has done.
-int64_t now(std::span<const Event> history) { return history.empty() ? 0 : history.back().time + 1; }
+Histories read_log(UserModel& model, const std::string& file, const UsersRequest& o) {
+  const EventsConfig& events = model.config().events;
+  Histories histories = read_histories(file, events, model.catalogue());
+  if (!events.users.empty())
+    read_profiles(in_folder(o.data_dir, events.users), events, histories, model.catalogue());
+  return histories;
+}
+
+Shopper read_shopper(const UserModel& model, const Histories& histories, int64_t history, Tape& tape) {
+  Shopper shopper = model.read(histories[history], tape);
+  shopper.profile = histories.profile(histories.user[static_cast<size_t>(history)]);
+  return shopper;
+}
+
+// A request behind everything that a user has done.
+Request now(const UserModel& model, std::span<const Event> history) {
+  return {.moment = moment_behind(model.config().events, history)};
+}
 
 struct ScoreTape {
   Tape tape{cpu(), Mode::score};
@@ -73,80 +89,125 @@ std::string npy(const std::vector<std::vector<real>>& rows) {
 
 }  // namespace
 
-void score_users(UserModel& model, const UsersRequest& o) {
-  if (o.events.empty()) fail(Fault::usage, "--events: missing; expected the users' histories");
-  const Histories histories = read_log(model, o.events);
-  std::vector<int64_t> of_user(static_cast<size_t>(histories.users.size()), -1);
-  for (int64_t h = 0; h < histories.size(); ++h)
-    of_user[static_cast<size_t>(histories.user[static_cast<size_t>(h)]) + 1] = h;
-  const EventsConfig& events = model.config().events;
-  std::vector<std::string> tasks;
-  for (const auto& [name, task] : model.config().tasks)
-    if (task.kind == "pair") tasks.push_back(name);
-  if (tasks.empty()) fail(Fault::usage, "score: the model has no task of kind \"pair\"; expected one");
+std::vector<Questions> read_tables(const UserConfig& config, const ExampleMaker& maker,
+                                   const std::string& log, const std::string& data_dir, Histories& histories,
+                                   Catalogue& catalogue, const std::string& bad_rows) {
+  std::vector<Questions> questions;
+  for (const ExampleGroup& group : maker.groups()) {
+    const auto found = config.tables.find(group.name);
+    if (found == config.tables.end()) continue;
+    const TableConfig& table = found->second;
+    const std::string file = table.file.empty() ? log : in_folder(data_dir, table.file);
+    questions.push_back(read_questions(file, table, group.tasks, config.events, config.tokenizer, histories,
+                                       catalogue, bad_rows));
+  }
+  if (!config.events.users.empty())
+    read_profiles(in_folder(data_dir, config.events.users), config.events, histories, catalogue, bad_rows);
+  return questions;
+}
 
-  TableRequest request{.required = {events.user, events.item}};
-  if (events.timed()) request.optional.push_back(events.time);
-  TableReader reader(o.data, request);
+namespace {
+
+// Rows of one user, moment and query that follow each other.
+struct Asked {
+  int32_t user;
+  int64_t history, moment;
+  std::vector<int32_t> query, items;
+  std::vector<float> numbers;
+};
+
+// A line of each item: what each task says, of classes all of them.
+void append_lines(std::string& lines, const std::vector<std::vector<double>>& scores, size_t items) {
+  for (size_t i = 0; i < items; ++i) {
+    const char* tab = "";
+    for (const std::vector<double>& of_task : scores)
+      for (size_t c = of_task.size() / items * i; c < of_task.size() / items * (i + 1); ++c)
+        lines += tab + number(of_task[c]), tab = "\t";
+    lines += "\n";
+  }
+}
+
+std::string answer(const UserModel& model, const Histories& histories, const Asked& asked,
+                   const std::string& table) {
+  std::span<const Event> history;
+  if (asked.history >= 0) history = events_before(histories[asked.history], asked.moment);
+  Tape tape(cpu(), Mode::score);
+  Shopper shopper = model.read(history, tape);
+  shopper.profile = histories.profile(asked.user);
+  // In pieces, so that memory does not grow with the candidates.
+  const size_t piece = model.config().dupn.target ? 256 : 16384,
+               F = asked.numbers.size() / asked.items.size();
+  std::string lines;
+  std::vector<std::vector<double>> scores;
+  for (size_t first = 0; first < asked.items.size(); first += piece) {
+    const size_t n = std::min(piece, asked.items.size() - first);
+    model.score(shopper,
+                {.moment = asked.moment,
+                 .items = Ids(asked.items).subspan(first, n),
+                 .table = table,
+                 .numbers = std::span(asked.numbers).subspan(first * F, n * F),
+                 .query = asked.query},
+                tape, scores);
+    append_lines(lines, scores, n);
+  }
+  return lines;
+}
+
+}  // namespace
+
+void score_users(UserModel& model, const UsersRequest& o) {
+  const UserConfig& config = model.config();
+  const std::vector<ExampleGroup>& groups = model.maker().groups();
+  const auto group = std::ranges::find(groups, o.table.empty() ? "pair" : o.table, &ExampleGroup::name);
+  if (group == groups.end() || group->name == "next")
+    fail(Fault::usage, "--table: \"", o.table,
+         "\"; expected one that tasks ask, or none of a model of pairs");
+  TableConfig table;
+  if (o.table.empty())  // of pairs
+    table.time = config.events.time, table.item = config.events.item;
+  else
+    table = config.tables.at(o.table);
+  const bool of_lines = !o.table.empty() && table.file.empty();  // which are histories themselves
+  if (o.events.empty() != of_lines)
+    fail(Fault::usage, "--events: ", o.events.empty() ? "missing" : o.events, "; expected ",
+         of_lines ? "none: DATA has the histories" : "the users' histories");
+  Histories histories = read_log(model, of_lines ? o.data : o.events, o);
+  QuestionReader reader(o.data, table, {}, config.events, config.tokenizer, histories, model.catalogue());
   Output out;
-  for (const std::string& task : tasks) out << (task == tasks[0] ? "" : "\t") << task;
-  out << "\n";
-  // Rows of one user and one moment that follow each other are one request.
-  struct Request {
-    int64_t history = -1;
-    std::optional<int64_t> moment;  // of the row; else behind all that the user has done
-    std::vector<int32_t> items;
-  };
-  std::vector<Request> requests;
+  std::string header;
+  for (const Task& task : group->tasks) {
+    if (task.classes.empty()) header += "\t" + task.name;
+    for (const std::string& name : task.classes) header += "\t" + task.name + "." + name;
+  }
+  out << header.substr(1) << "\n";
+  std::vector<Asked> waiting;
   const Workers workers(o.threads);
-  const auto answer = [&] {
-    std::vector<std::string> lines(requests.size());
-    workers.rows(std::ssize(requests), 1, [&](int64_t i, int64_t) {
-      const Request& asked = requests[static_cast<size_t>(i)];
-      std::span<const Event> history;
-      if (asked.history >= 0) history = histories[asked.history];
-      if (asked.moment) history = events_before(history, *asked.moment);
-      Tape tape(cpu(), Mode::score);
-      const Shopper shopper = model.read(history, tape);
-      // In pieces, so that memory does not grow with the candidates.
-      const size_t piece = model.config().dupn.target ? 256 : 16384;
-      const int64_t moment = asked.moment ? *asked.moment : now(history);
-      std::string& text = lines[static_cast<size_t>(i)];
-      std::vector<std::vector<double>> scores;
-      for (size_t first = 0; first < asked.items.size(); first += piece) {
-        const Ids items = Ids(asked.items).subspan(first, std::min(piece, asked.items.size() - first));
-        model.score(shopper, moment, items, tape, scores);
-        for (size_t item = 0; item < items.size(); ++item)
-          for (size_t k = 0; k < scores.size(); ++k)
-            text += (k ? "\t" : "") + number(scores[k][item]) + (k + 1 == scores.size() ? "\n" : "");
-      }
+  const auto answer_all = [&] {
+    std::vector<std::string> lines(waiting.size());
+    workers.rows(std::ssize(waiting), 1, [&](int64_t i, int64_t) {
+      lines[static_cast<size_t>(i)] = answer(model, histories, waiting[static_cast<size_t>(i)], o.table);
     });
     for (const std::string& line : lines) out << line;
     out.flush();
-    requests.clear();
+    waiting.clear();
   };
-  int64_t waiting = 0;
+  constexpr int64_t kWaiting = 1 << 16;  // rows
   try {
-    for (Row row; reader.next(row); ++waiting) {
-      Request asked;
-      if (const int32_t user = histories.users.find(row[0]))
-        asked.history = of_user[static_cast<size_t>(user)];
-      for (const size_t column : {size_t{0}, size_t{1}})
-        if (!row.has(column)) row.refuse(column, "an empty cell", column == 0 ? "a user" : "an item");
-      if (events.timed() && row.has(2) && !ExampleMaker::moment(events, row[2], asked.moment.emplace()))
-        row.refuse(2, "no time", "events.time_format = \"" + events.time_format + "\"");
-      constexpr int64_t kWaiting = 1 << 16;
-      const bool same = !requests.empty() && requests.back().history == asked.history &&
-                        requests.back().moment == asked.moment;
-      if (waiting >= kWaiting && !same) answer(), waiting = 0;
-      if (requests.empty() || !same) requests.push_back(asked);
-      requests.back().items.push_back(model.catalogue().items.find(row[1]));
+    int64_t rows = 0;
+    for (Question q; reader.next(q); ++rows) {
+      const bool same = !waiting.empty() && waiting.back().user == q.user &&
+                        waiting.back().moment == q.moment && waiting.back().history == q.history &&
+                        waiting.back().query == q.query;
+      if (rows >= kWaiting && !same) answer_all(), rows = 0;
+      if (waiting.empty() || !same) waiting.push_back({q.user, q.history, q.moment, q.query, {}, {}});
+      waiting.back().items.push_back(q.item);
+      waiting.back().numbers.insert(waiting.back().numbers.end(), q.numbers.begin(), q.numbers.end());
     }
   } catch (const Error&) {
-    answer();  // whatever was read before a bad row is finished first
+    answer_all();  // whatever was read before a bad row is finished first
     throw;
   }
-  answer();
+  answer_all();
 }
 
 void encode_users(UserModel& model, const UsersRequest& o) {
@@ -154,30 +215,34 @@ void encode_users(UserModel& model, const UsersRequest& o) {
     fail(Fault::usage,
          "encode: the model's attention looks at a candidate (dupn.target); expected one that does not");
   const DupnConfig& dupn = model.config().dupn;
-  if (dupn.pooling == "none" && !dupn.newest_state && !dupn.newest_item)
+  if (dupn.pooling == "none" && !dupn.newest_state && !dupn.newest_item &&
+      model.config().events.profile.empty())
     fail(Fault::usage, "encode: the model reads no history (dupn.pooling); expected one that does");
-  const Histories histories = read_log(model, o.data);
+  const Histories histories = read_log(model, o.data, o);
+  const auto vector = [&](int64_t h, Tape& tape) {
+    return model.represent(read_shopper(model, histories, h, tape), now(model, histories[h]), tape);
+  };
   if (o.npy.empty())
     return print_histories(histories, o.threads, [&](int64_t h, Tape& tape) {
-      const std::vector<real> rep = model.represent(model.read(histories[h], tape), now(histories[h]), tape);
+      const std::vector<real> rep = vector(h, tape);
       std::string line = "{\"id\":" + json_text(name_of(histories, h)) + ",\"vector\":[";
       for (const real& x : rep) line += (&x == rep.data() ? "" : ",") + number(static_cast<double>(x));
       return line + "]}\n";
     });
   std::vector<std::vector<real>> rows(static_cast<size_t>(histories.size()));
   print_histories(histories, o.threads, [&](int64_t h, Tape& tape) {
-    rows[static_cast<size_t>(h)] = model.represent(model.read(histories[h], tape), now(histories[h]), tape);
+    rows[static_cast<size_t>(h)] = vector(h, tape);
     return name_of(histories, h) + "\n";
   });
   write_atomically(o.npy, npy(rows));
 }
 
 void recommend_users(UserModel& model, const UsersRequest& o) {
-  const Histories histories = read_log(model, o.data);
+  const Histories histories = read_log(model, o.data, o);
   print_histories(histories, o.threads, [&](int64_t h, Tape& tape) {
-    const Shopper shopper = model.read(histories[h], tape);
+    const Shopper shopper = read_shopper(model, histories, h, tape);
     std::string line = name_of(histories, h) + "\t";
-    for (const int32_t item : model.recommend(shopper, now(histories[h]), o.top, o.with_history, tape))
+    for (const int32_t item : model.recommend(shopper, now(model, histories[h]), o.top, o.with_history, tape))
       line += (line.back() == '\t' ? "" : " ") + std::string(model.catalogue().items[item]);
     return line + "\n";
   });
@@ -188,16 +253,19 @@ void explain_user(UserModel& model, const UsersRequest& o) {
     fail(Fault::usage, "explain: --user and --events are needed for a model of users");
   if (model.config().dupn.target && o.item.empty())
     fail(Fault::usage, "explain: --item is needed: the model's attention looks at a candidate");
-  const Histories histories = read_log(model, o.events);
+  const Histories histories = read_log(model, o.events, o);
   const int32_t user = histories.users.find(o.user);
   if (user == 0) fail(Fault::input, o.events, ": no events of user \"", o.user, "\"; expected some");
   int64_t number_of = histories.size() - 1;  // the last of the user's
   while (histories.user[static_cast<size_t>(number_of)] != user - 1) --number_of;
   const std::span<const Event> history = histories[number_of];
   Tape tape(cpu(), Mode::score);
-  const Shopper shopper = model.read(history, tape);
+  const Shopper shopper = read_shopper(model, histories, number_of, tape);
   const int32_t item = o.item.empty() ? -1 : model.catalogue().items.find(o.item);
-  const std::vector<real> weights = model.explain(shopper, now(history), item, tape);
+  const std::vector<int32_t> query = model.words(o.query);
+  Request request = now(model, history);
+  request.items = {&item, 1}, request.query = query;
+  const std::vector<real> weights = model.explain(shopper, request, tape);
   if (weights.empty()) fail(Fault::usage, "explain: the model has no attention (dupn.pooling); expected one");
   const EventsConfig& events = model.config().events;
   const std::span<const Event> seen = history.last(weights.size());
@@ -225,14 +293,18 @@ void explain_user(UserModel& model, const UsersRequest& o) {
 
 void evaluate_users(UserModel& model, const UsersRequest& o) {
   const UserConfig& config = model.config();
-  const std::string wanted = !o.part.empty() ? o.part : config.examples.test_fold >= 0 ? "test" : "dev";
+  const std::string wanted = !o.part.empty()                                                 ? o.part
+                             : config.examples.folds == 0 && config.examples.cuts.size() < 2 ? "dev"
+                             : config.examples.folds == 0 || config.examples.test_fold >= 0  ? "test"
+                                                                                             : "dev";
   if (wanted != "train" && wanted != "dev" && wanted != "test")
     fail(Fault::usage, "--part: \"", wanted, "\"; expected train, dev or test");
   const Part part = wanted == "train" ? Part::train : wanted == "dev" ? Part::dev : Part::test;
-  const Histories histories = read_log(model, o.data);
-  const RowColumns columns = ExampleMaker(config.events, config.examples, config.tasks)
-                                 .make(histories, part, model.catalogue().counts);
-  const std::vector<Answers> answers = model.answer(HistoryRows(columns, config.tasks), Workers(o.threads));
+  Histories histories = read_histories(o.data, config.events, model.catalogue());
+  const std::vector<Questions> questions =
+      read_tables(config, model.maker(), o.data, o.data_dir, histories, model.catalogue());
+  const RowColumns columns = model.maker().make(histories, part, model.catalogue().counts, false, questions);
+  const std::vector<Answers> answers = model.answer(HistoryRows(columns, model.maker()), Workers(o.threads));
   Output out;
   out << "{\"rows\":" << std::to_string(columns.ids.at("user").size()) << ",\"tasks\":{";
   const Metrics metrics = model.metrics(answers);

@@ -3,6 +3,7 @@
 #pragma once
 
 #include <string>
+#include <vector>
 
 #include "nn/model_file.h"
 #include "nn/relevance.h"
@@ -22,15 +23,20 @@ void with_model(const std::string& path, OfRelevance of_relevance, OfUsers of_us
 }
 
 struct UsersRequest {
-  std::string model, data = "-", events, npy, user, item, part;
+  std::string model, data = "-", events, table, data_dir = ".", npy, user, item, query, part;
   int threads = 0;
   int64_t top = 10;
   bool with_history = false, json = false;
 };
 
-// A model's catalogue grows by the items that the files bring.
-void score_users(UserModel& model,
-                 const UsersRequest& request);  // a line per row of DATA: each task of pairs
+// What the tables that are asked by tasks ask, in the order of the maker's groups; and the users' profiles. Files
+// are relative to the folder, `log` has been read into the histories.
+std::vector<Questions> read_tables(const UserConfig& config, const ExampleMaker& maker,
+                                   const std::string& log, const std::string& data_dir, Histories& histories,
+                                   Catalogue& catalogue, const std::string& bad_rows = "stop");
+
+// A model's catalogue grows by what the files bring.
+void score_users(UserModel& model, const UsersRequest& request);  // a line per row of DATA
 void encode_users(UserModel& model,
                   const UsersRequest& request);  // the representation of each history of DATA
 void recommend_users(UserModel& model,

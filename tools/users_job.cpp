@@ -5,6 +5,7 @@
 #include "core/random.h"
 #include "nn/model_file.h"
 #include "tools/job.h"
+#include "tools/users.h"
 
 namespace steelyard {
 
@@ -24,22 +25,28 @@ class UsersJob final : public Job {
   void prepare(const Workshop& shop) override {
     const EventsConfig& events = config_.events;
     const std::string log = data_path(config_.data.train);
-    std::string content = text(key_part(MappedFile(log).text()));
-    Catalogue catalogue(events.attributes.size());
+    std::string content;
+    const auto read = [&](const std::string& file) {
+      content += text(key_part(MappedFile(file).text()), " ");
+    };
+    read(log);
+    Catalogue catalogue(events.attributes.size(), events.profile.size());
     std::optional<UserModel> older;
     if (!shop.options.older.empty()) {
       older.emplace(from_older(shop));
       catalogue = older->catalogue();
-      content += text(" ", key_part(MappedFile(model_file(shop.options.older)).text()));
+      read(model_file(shop.options.older).string());
     }
-    if (!events.items.empty()) {
-      const std::string items = data_path(events.items);
-      content += text(" ", key_part(MappedFile(items).text()));
-      read_items(items, events, config_.data.bad_rows, catalogue);
-    }
-    const Histories histories =
-        read_histories(log, events, catalogue, config_.data.bad_rows, {}, shop.stop, events.items.empty());
-    const ExampleMaker maker(events, config_.examples, config_.tasks);
+    for (const std::string& file : {events.items, events.users})
+      if (!file.empty()) read(data_path(file));
+    for (const auto& [name, table] : config_.tables)
+      if (!table.file.empty()) read(data_path(table.file));
+    if (!events.items.empty()) read_items(data_path(events.items), events, config_.data.bad_rows, catalogue);
+    Histories histories =
+        read_histories(log, events, catalogue, config_.data.bad_rows, shop.stop, events.items.empty());
+    const ExampleMaker maker(events, config_.examples, config_.tasks, config_.tables);
+    const std::vector<Questions> questions =
+        read_tables(config_, maker, log, config_.run.data_dir, histories, catalogue, config_.data.bad_rows);
     if (!older) catalogue.counts = maker.count(histories);
     model_.emplace(config_, std::move(catalogue), static_cast<uint64_t>(config_.trainer.seed),
                    older ? &*older : nullptr);
@@ -47,11 +54,11 @@ class UsersJob final : public Job {
     const std::string key = text(kRowsFormat, " ", content, " ", config_.data.bad_rows, " ", to_json(copy));
     const auto rows = [&](Part part, const char* name) {
       return RowCache::open_or_build(shop.cache / name, text(key, " ", name), [&] {
-        return maker.make(histories, part, model_->catalogue().counts, older.has_value());
+        return maker.make(histories, part, model_->catalogue().counts, older.has_value(), questions);
       });
     };
-    train_.emplace(rows(Part::train, "train.rows"), config_.tasks);
-    if (has_dev()) dev_.emplace(rows(Part::dev, "dev.rows"), config_.tasks);
+    train_.emplace(rows(Part::train, "train.rows"), model_->maker());
+    if (has_dev()) dev_.emplace(rows(Part::dev, "dev.rows"), model_->maker());
     if (older)
       shop.say(text("goes on from ", shop.options.older.string(), ": ",
                     model_->catalogue().items.size() - older->catalogue().items.size(), " new items",
@@ -77,13 +84,20 @@ class UsersJob final : public Job {
     for (size_t k = 0; k < config_.events.attributes.size(); ++k)
       out += text("attribute   ", config_.events.attributes[k], ", ",
                   model_->catalogue().values[k].size() - 1, " values\n");
+    for (size_t k = 0; k < config_.events.profile.size(); ++k)
+      out += text("profile     ", config_.events.profile[k], ", ", model_->catalogue().profile[k].size() - 1,
+                  " values\n");
+    if (const int32_t words = model_->catalogue().words.size() - 1)
+      out += text("queries     ", words, " words\n");
     return out;
   }
   std::string in_words(std::span<const int64_t> wanted) override {
     std::string out;
     const HistoryRows& rows = train_->rows;
     for (const int64_t row : wanted) {
-      out += text("  ", rows.item[row].size(), " events, ", rows.visible[row].size(), " examples:");
+      size_t examples = 0;
+      for (const ExampleRows& group : rows.groups) examples += group.visible[row].size();
+      out += text("  ", rows.item[row].size(), " events, ", examples, " examples:");
       for (const int32_t item : rows.item[row].last(std::min<size_t>(8, rows.item[row].size())))
         out += text(" ", model_->catalogue().items[item]);
       out += "\n";
@@ -93,12 +107,12 @@ class UsersJob final : public Job {
 
  private:
   struct Rows {
-    Rows(RowCache of, const Tasks& tasks) : cache(std::move(of)), rows(cache, tasks) {}
+    Rows(RowCache of, const ExampleMaker& maker) : cache(std::move(of)), rows(cache, maker) {}
     RowCache cache;
     HistoryRows rows;
   };
 
-  bool has_dev() const { return config_.examples.cuts.empty() || config_.examples.dev_fold >= 0; }
+  bool has_dev() const { return config_.examples.folds == 0 || config_.examples.dev_fold >= 0; }
 
   UserModel from_older(const Workshop& shop) {
     const auto& [path, update] = std::pair(shop.options.older, shop.options.update);
@@ -106,8 +120,9 @@ class UsersJob final : public Job {
     UserConfig &ours = config_, theirs = older.config();
     // What gives the parameters of a name their meaning.
     for (const std::string& key : differences(theirs, ours))
-      if (update ? !key.starts_with("examples.") && key != "events.items"
-                 : key == "events.behaviours" || key == "events.attributes")
+      if (update ? !key.starts_with("examples.") && key != "events.items" && key != "events.users" &&
+                       !(key.starts_with("tables.") && key.ends_with(".file"))
+                 : key == "events.behaviours" || key == "events.attributes" || key == "events.profile")
         refuse_difference(key, path);
     if (update) check_optimizer(older.metadata(), config_.optimizer, path);
     return older;

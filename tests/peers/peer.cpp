@@ -320,12 +320,12 @@ void users(const fs::path& folder) {
   for (const UserConfig& config : test::variants()) {
     const fs::path at = folder / text("users ", number++);
     fs::create_directories(at);
-    const ExampleMaker maker(config.events, config.examples, config.tasks);
     const Histories histories = test::some_histories(test::small_catalogue());
     UserModel model(config, test::small_catalogue(), 1);
-    const RowCache cache =
-        RowCache::open_or_build(at / "train.rows", "", [&] { return maker.make(histories, Part::train); });
-    const HistoryRows rows(cache, config.tasks);
+    const RowCache cache = RowCache::open_or_build(at / "train.rows", "", [&] {
+      return model.maker().make(histories, Part::train, {}, false, test::some_questions(config, histories));
+    });
+    const HistoryRows rows(cache, model.maker());
     model.pretrain(rows);
     test::stir(model);
     model.save(at / "model.safetensors", {});

@@ -516,7 +516,7 @@ class Users:
         self.p = {name[len("parameters/dupn/") :]: a for name, a in arrays.items() if name.startswith("parameters/dupn/")}
         for w in self.p.values():
             w.requires_grad_()
-        self.scale = arrays.get("parameters/features/scale")
+        self.scales = {name.split("/")[2]: a for name, a in arrays.items() if name.startswith("parameters/features/")}
         self.attributes = []
         for k in range(len(self.config["events"]["attributes"])):
             starts, values = (arrays[f"catalogue/attribute{k}/of_item/{part}"] for part in ("starts", "values"))
@@ -535,8 +535,13 @@ class Users:
             parts.append(torch.stack([self.p[f"item/attribute{k}"][values[id]].sum(0) for id in ids]))
         return torch.cat(parts, 1)
 
+    def profile(self, row):
+        fields = range(len(self.config["events"]["profile"]))
+        return torch.cat([torch.zeros(0)] + [self.p[f"profile/{k}"][self.list(f"profile/{k}", row)].sum(0) for k in fields])
+
     def represent(self, row, visible, moment, candidate):
         config, p = self.config["dupn"], self.p
+        u, words = self.profile(row), self.list("query", row)
         e = self.items(self.list("item", row)[:visible])
         names = [name for name in ("behaviour", "gap", "weekend", "daytime") if "property/" + name in p]
         q = torch.cat([e[:, :0]] + [p["property/" + name][self.list(name, row)[:visible]] for name in names], 1)
@@ -565,38 +570,59 @@ class Users:
                 z = z + p["attention/recency"][torch.bucketize(minutes, ends, right=True)]
             if config["target"]:
                 z = z + self.items([max(0, candidate)]) @ p["attention/target"]
+            if len(u):
+                z = z + u @ p["attention/profile"]
+            if len(words):
+                z = z + p["query/words"][words].mean(0) @ p["attention/query"]
             a = (self.linear("attention/1", z.relu()).relu() @ p["attention/2"]).softmax(0)
             rep.append((a * h).sum(0))
-        return torch.cat(rep + config["newest_state"] * [h[-1]] + config["newest_item"] * [e[-1]])
+        return torch.cat(rep + config["newest_state"] * [h[-1]] + config["newest_item"] * [e[-1]] + [u])
+
+    def head(self, group, task, number, rep, candidate):
+        """z of an example, and of which columns of numbers."""
+        p, at = self.p, "heads/" + task
+        x = torch.zeros(0)
+        if group in self.scales:
+            scale = self.scales[group]
+            x = self.rows[group + "/numbers"].reshape(-1, len(scale))[number].to(rep.dtype)
+            x = ((x - scale[:, 0]) * scale[:, 1]).clamp(-5, 5)
+        z = p[at + "/b"] + rep @ p[at + "/rep"]
+        if at + "/features" in p:
+            z = z + x @ p[at + "/features"]
+        if at + "/candidate" in p:
+            z = z + self.items([max(0, candidate)])[0] @ p[at + "/candidate"]
+        for layer in range(1, self.config["dupn"]["head_layers"] + 1):
+            z = self.linear(f"{at}/{layer}", z.relu())
+        z = z + x @ p[at + "/wide"] if at + "/wide" in p else z
+        return (z.relu() * x).sum(0, keepdim=True) if self.config["tasks"][task]["kind"] == "rank" else z
+
+    def loss(self, group, task, number, rep, candidate):
+        """Of an example that is asked."""
+        kind, label = self.config["tasks"][task]["kind"], self.rows[f"{group}/label/{task}"][number]
+        if kind == "next":
+            all = self.items(torch.arange(1, len(self.p["item/id"])))
+            z = all @ self.linear("heads/" + task, rep) + self.p[f"heads/{task}/popularity"][1:, 0]
+            return F.cross_entropy(z, label.long() - 1)
+        z = self.head(group, task, number, rep, candidate)
+        if kind == "classes":
+            return F.cross_entropy(z, label.long())
+        loss = F.binary_cross_entropy_with_logits(z[0], label.to(z.dtype))
+        return loss * self.rows.get(f"{group}/importance/{task}", torch.ones(number + 1))[number]
 
     def losses(self):
-        tasks, p = self.config["tasks"], self.p
-        sums = {name: [] for name in tasks}
-        example = 0
-        for row in range(len(self.rows["user"])):
-            asked = zip(*(self.list("examples/" + name, row).tolist() for name in ("visible", "minutes", "item")))
-            for visible, moment, candidate in asked:
-                rep = self.represent(row, visible, moment, candidate)
-                for name, task in tasks.items():
-                    label, head = self.rows["label/" + name][example], "heads/" + name
-                    if label.isnan():
-                        continue
-                    if task["kind"] == "next":
-                        all = self.items(torch.arange(1, len(p["item/id"])))
-                        z = all @ self.linear(head, rep) + p[head + "/popularity"][1:, 0]
-                        sums[name].append(F.cross_entropy(z, label.long() - 1))
-                        continue
-                    x = self.rows["feature"].reshape(-1, len(self.scale))[example].to(rep.dtype)
-                    x = ((x - self.scale[:, 0]) * self.scale[:, 1]).clamp(-5, 5)
-                    z = p[head + "/b"] + x @ p[head + "/features"] + rep @ p[head + "/rep"]
-                    if head + "/candidate" in p:
-                        z = z + self.items([max(0, candidate)])[0] @ p[head + "/candidate"]
-                    for layer in range(1, self.config["dupn"]["head_layers"] + 1):
-                        z = self.linear(f"{head}/{layer}", z.relu())
-                    z = z + x @ p[head + "/wide"] if head + "/wide" in p else z
-                    sums[name].append(F.binary_cross_entropy_with_logits(z[0], label.to(z.dtype)))
-                example += 1
-        return {name: tasks[name]["weight"] * torch.stack(parts).mean() for name, parts in sums.items()}
+        sums = {name: [] for name in self.config["tasks"]}
+        for group in {name.split("/")[0] for name in self.rows if name.endswith("/visible/starts")}:
+            tasks = [name.split("/")[2] for name in self.rows if name.startswith(group + "/label/")]
+            number = 0
+            for row in range(len(self.rows["user"])):
+                asked = zip(*(self.list(f"{group}/{name}", row).tolist() for name in ("visible", "minutes", "item")))
+                for visible, moment, candidate in asked:
+                    rep = self.represent(row, visible, moment, candidate)
+                    for task in tasks:
+                        if not self.rows[f"{group}/label/{task}"][number].isnan():
+                            sums[task].append(self.loss(group, task, number, rep, candidate))
+                    number += 1
+        return {name: self.config["tasks"][name]["weight"] * torch.stack(parts).mean() for name, parts in sums.items()}
 
 
 def users(folder, worst):

@@ -1,0 +1,155 @@
+#include "data/questions.h"
+
+#include <algorithm>
+#include <limits>
+
+#include "core/text.h"
+
+namespace steelyard {
+
+bool ask_for(const Tasks& tasks, std::string_view kind) {
+  return std::ranges::any_of(tasks, [&](const auto& task) { return task.second.kind == kind; });
+}
+
+void Questions::add(const Question& question) {
+  user.push_back(question.user), item.push_back(question.item);
+  history.push_back(question.history), moment.push_back(question.moment);
+  for (const int32_t word : question.query) query.add(word);
+  query.end();
+  numbers.insert(numbers.end(), question.numbers.begin(), question.numbers.end());
+  labels.resize(question.labels.size()), importance.resize(question.labels.size());
+  for (size_t k = 0; k < labels.size(); ++k)
+    labels[k].push_back(question.labels[k]), importance[k].push_back(question.importance[k]);
+}
+
+namespace {
+
+constexpr size_t kNone = std::numeric_limits<size_t>::max();  // no column
+
+// NaN where the cell is empty.
+float label_of(const Row& row, size_t column, const TaskConfig& task) {
+  if (!row.has(column)) return std::numeric_limits<float>::quiet_NaN();
+  if (task.kind != "classes") return static_cast<float>(row.number(column, 0, 1));
+  const auto found = std::ranges::find(task.classes, row[column]);
+  if (found == task.classes.end())
+    row.refuse(column, "\"" + std::string(row[column].substr(0, 80)) + "\" is no class",
+               "one of " + joined(task.classes));
+  return static_cast<float>(found - task.classes.begin());
+}
+
+}  // namespace
+
+QuestionReader::QuestionReader(const std::string& file, const TableConfig& table, std::span<const Task> tasks,
+                               const EventsConfig& events, const TokenizerConfig& tokenizer,
+                               Histories& histories, Catalogue& catalogue, const std::string& bad_rows)
+    : table_(table),
+      tasks_(tasks),
+      events_(events),
+      histories_(histories),
+      catalogue_(catalogue),
+      tokenizer_(tokenizer),
+      last_(static_cast<size_t>(histories.users.size()), -1) {
+  for (int64_t h = 0; h < histories.size(); ++h)
+    last_[static_cast<size_t>(histories.user[static_cast<size_t>(h)]) + 1] = h;
+  TableRequest request{.bad_rows = bad_rows, .lists = !events.lists.empty()};
+  const auto column = [&](const std::string& name) {
+    if (name.empty()) return kNone;
+    request.required.push_back(name);
+    return request.required.size() - 1;
+  };
+  user_ = column(events.user), item_ = column(table.item), query_ = column(table.query);
+  for (const std::string& name : table.attributes) attributes_.push_back(column(name));
+  for (const std::string& name : table.numbers) numbers_.push_back(column(name));
+  for (const Task& task : tasks)
+    labels_.push_back(column(task.label)), importance_.push_back(column(task.importance));
+  time_ = table.time.empty() ? kNone : request.required.size();  // the last
+  if (time_ != kNone) (tasks.empty() ? request.optional : request.required).push_back(table.time);
+  reader_.emplace(file, request);
+}
+
+bool QuestionReader::next(Question& question) {
+  for (Row row; reader_->next(row);) try {
+      if (table_.file.empty() && !events_.lists.empty()) {  // a line that was skipped has no history
+        const std::vector<int64_t>& lines = histories_.lines;
+        while (line_ < lines.size() && lines[line_] < row.line()) ++line_;
+        if (line_ == lines.size() || lines[line_] != row.line()) continue;
+      }
+      read(row, question);
+      return true;
+    } catch (const Error& error) {
+      reader_->reject(error);
+    }
+  return false;
+}
+
+void QuestionReader::read(const Row& row, Question& out) {
+  if (!row.has(user_)) row.refuse(user_, "no user", "the name of one");
+  if (item_ != kNone && !row.has(item_)) row.refuse(item_, "no item", "the name of one");
+  const bool at_a_time = time_ != kNone && (row.has(time_) || !tasks_.empty());
+  if (at_a_time && !moment_of(events_, row[time_], out.moment))
+    row.refuse(time_, "\"" + std::string(row[time_].substr(0, 80)) + "\" is no time",
+               "events.time_format = \"" + events_.time_format + "\"");
+  out.numbers.clear(), out.labels.clear(), out.importance.clear(), out.query.clear();
+  for (const size_t column : numbers_)
+    out.numbers.push_back(row.has(column) ? static_cast<float>(row.number(column)) : 0);
+  constexpr double kMost = 1e6;
+  for (size_t k = 0; k < tasks_.size(); ++k) {
+    out.labels.push_back(label_of(row, labels_[k], tasks_[k]));
+    out.importance.push_back(
+        importance_[k] == kNone ? 1 : static_cast<float>(row.number(importance_[k], 0, kMost)));
+  }
+  // Nothing is wrong with the row: now it may add to what is known.
+  const int32_t id = histories_.users.add(row[user_]);
+  out.user = id - 1;
+  if (static_cast<size_t>(id) >= last_.size()) last_.resize(static_cast<size_t>(id) + 1, -1);
+  const bool of_line = table_.file.empty() && !events_.lists.empty();
+  out.history = of_line ? static_cast<int64_t>(line_) : last_[static_cast<size_t>(id)];
+  if (!at_a_time)
+    out.moment = moment_behind(events_, out.history < 0 ? std::span<const Event>() : histories_[out.history]);
+  std::vector<std::string_view> texts;
+  for (const size_t column : attributes_) texts.push_back(row[column]);
+  out.item = item_ == kNone ? -1 : catalogue_.add(row[item_], texts);
+  if (query_ == kNone) return;
+  tokenizer_.tokenize(row[query_], tokens_);
+  for (int64_t i = 0; i < tokens_.size(); ++i) out.query.push_back(catalogue_.words.add(tokens_[i]));
+}
+
+Questions read_questions(const std::string& file, const TableConfig& table, std::span<const Task> tasks,
+                         const EventsConfig& events, const TokenizerConfig& tokenizer, Histories& histories,
+                         Catalogue& catalogue, const std::string& bad_rows) {
+  QuestionReader reader(file, table, tasks, events, tokenizer, histories, catalogue, bad_rows);
+  Questions all;
+  for (Question question; reader.next(question);) all.add(question);
+  return all;
+}
+
+void read_profiles(const std::string& file, const EventsConfig& events, Histories& histories,
+                   Catalogue& catalogue, const std::string& bad_rows) {
+  TableRequest request{.required = {events.user}, .bad_rows = bad_rows, .lists = true};
+  request.required.insert(request.required.end(), events.profile.begin(), events.profile.end());
+  TableReader reader(file, request);
+  const auto users = static_cast<size_t>(histories.users.size());
+  std::vector<std::vector<std::vector<int32_t>>> values(events.profile.size(),
+                                                        std::vector<std::vector<int32_t>>(users));
+  std::vector<bool> here(users);
+  for (Row row; reader.next(row);) try {
+      if (!row.has(0)) row.refuse(0, "no user", "the name of one");
+      const auto id = static_cast<size_t>(histories.users.find(row[0]));
+      if (id == 0) continue;  // nobody asks about this one
+      if (here[id]) row.refuse(0, "a user that was there before", "every user once");
+      here[id] = true;
+      for (size_t k = 0; k < values.size(); ++k)
+        for (const std::string_view value : split(row[1 + k], ' '))
+          values[k][id].push_back(catalogue.profile[k].add(value));
+    } catch (const Error& error) {
+      reader.reject(error);
+    }
+  histories.profiles.assign(values.size(), {});
+  for (size_t k = 0; k < values.size(); ++k)
+    for (const std::vector<int32_t>& of_user : values[k]) {
+      for (const int32_t value : of_user) histories.profiles[k].add(value);
+      histories.profiles[k].end();
+    }
+}
+
+}  // namespace steelyard
