@@ -4,7 +4,9 @@
 #include <array>
 #include <cstdlib>
 #include <ctime>
+#include <map>
 #include <numeric>
+#include <span>
 
 #include "core/check.h"
 #include "core/file.h"
@@ -67,9 +69,10 @@ class Visitor {
         early_(early),
         late_(late),
         dice_(shop.config.seed, "visits", number),
+        page_dice_(shop.config.seed, "pages", number),
         liking_(key_of(static_cast<uint64_t>(shop.config.seed), "liking", number)) {}
 
-  void watch(std::vector<ShopperEvent>& events) {
+  void watch(std::vector<ShopperEvent>& events, std::vector<Page>& pages) {
     const double often = shop_.config.visits * (0.5 + dice_.uniform());
     for (int day = 0; day < 7 * shop_.config.weeks; ++day) {
       const bool weekend = day % 7 >= 5;
@@ -77,7 +80,13 @@ class Visitor {
       const int& hour = dice_.one_of(kHours, [](int weight) { return weight; });
       now_ = Shoppers::kStart + day * kDay + (&hour - kHours.data()) * kHour + dice_.below(kHour);
       taste_ = now_ < late_.since ? &early_ : &late_;
-      visit(events);
+      const size_t before = events.size();
+      const int64_t began = now_;
+      const int category = visit(events);
+      const std::span<const ShopperEvent> visited(events.begin() + static_cast<std::ptrdiff_t>(before),
+                                                  events.end());
+      if (visited.back().behaviour == Shoppers::buy || page_dice_.chance(kPaged))
+        pages.push_back(page(visited, began - 1, category));
     }
   }
 
@@ -90,7 +99,8 @@ class Visitor {
     std::vector<Seen> seen;
   };
   static constexpr int kMostUtility = 9;
-  static constexpr double kResumed = 0.7, kFavourite = 0.85, kAgain = 0.4, kMore = 0.65;
+  static constexpr double kResumed = 0.7, kFavourite = 0.85, kAgain = 0.4, kMore = 0.65, kPaged = 0.05;
+  static constexpr size_t kPage = 10;
   static constexpr size_t kMostNeeds = 3;
   static constexpr int64_t kSatisfied = 28 * kDay;
 
@@ -130,13 +140,31 @@ class Visitor {
     return seen.back();
   }
 
-  void visit(std::vector<ShopperEvent>& events) {
+  // What was looked at of the category, and others of it at random, in the order of the catalogue.
+  Page page(std::span<const ShopperEvent> visited, int64_t time, int category) {
+    std::map<int32_t, int> shown;
+    for (const ShopperEvent& event : visited)
+      if (shop_.product(event.product).category == category) {
+        int& mark = shown.emplace(event.product, -1).first->second;
+        mark = std::max(mark, event.behaviour);
+      }
+    const std::vector<int>& shelf = shop_.shelves[static_cast<size_t>(category)];
+    for (size_t tries = 0; shown.size() < kPage && tries < 4 * kPage; ++tries)
+      shown.emplace(page_dice_.one_of(shelf), -1);
+    Page page{number_, time, category, {}};
+    for (const auto& [product, mark] : shown) page.shown.push_back({product, mark});
+    return page;
+  }
+
+  // Gives the category of the need that it served.
+  int visit(std::vector<ShopperEvent>& events) {
     const auto add = [&](int product, Shoppers::Behaviour behaviour) {
       events.push_back({number_, product, behaviour, now_});
       now_ += 10 + dice_.below(110);
     };
     const size_t chosen = choose_need();
     Need& need = needs_[chosen];
+    const int category = need.category;
     do {
       if (dice_.chance(shop_.config.careless)) {
         add(dice_.below(static_cast<int>(shop_.market.products.size())), Shoppers::click);
@@ -148,21 +176,22 @@ class Visitor {
       constexpr double kBuys[] = {0.1, 0.5, 0.9};  // by mark
       if (dice_.chance(kBuys[seen.mark] * want * taste_->decisiveness)) {
         add(seen.product, Shoppers::buy);
-        satisfied_[static_cast<size_t>(need.category)] = now_ + kSatisfied;
+        satisfied_[static_cast<size_t>(category)] = now_ + kSatisfied;
         needs_.erase(needs_.begin() + static_cast<std::ptrdiff_t>(chosen));
-        return;
+        return category;
       }
       const auto mark = dice_.chance(0.8 * want * want) ? Shoppers::cart
                         : dice_.chance(0.3 * want)      ? Shoppers::bookmark
                                                         : Shoppers::click;
       if (mark > seen.mark) seen.mark = mark, add(seen.product, mark);
     } while (dice_.chance(kMore));
+    return category;
   }
 
   const Shop& shop_;
   const int number_;
   const Taste &early_, &late_, *taste_ = nullptr;
-  Dice dice_;
+  Dice dice_, page_dice_;
   const uint64_t liking_;
   int64_t now_ = 0;
   std::vector<Need> needs_;                                                      // open ones, oldest first
@@ -194,15 +223,57 @@ std::string date(int64_t seconds) {
 
 }  // namespace
 
-std::vector<int> price_levels(const Market& market) {
+namespace {
+
+// The products of each category by price.
+std::vector<std::vector<std::pair<int64_t, int>>> by_price(const Market& market) {
   std::vector<std::vector<std::pair<int64_t, int>>> shelves(market.categories.size());  // price and product
   for (int p = 0; p < static_cast<int>(market.products.size()); ++p) {
     const Product& product = market.products[static_cast<size_t>(p)];
     shelves[static_cast<size_t>(product.category)].emplace_back(product.cents, p);
   }
+  for (auto& shelf : shelves) std::sort(shelf.begin(), shelf.end());
+  return shelves;
+}
+
+void write_pages(const std::filesystem::path& folder, const Market& market, const Shoppers& made,
+                 const ShoppersConfig& config) {
+  const Shop shop(market, config);
+  std::vector<double> dear(market.products.size());  // place in the category, from 0 to 1
+  for (const auto& shelf : by_price(market))
+    for (size_t i = 0; i < shelf.size(); ++i)
+      dear[static_cast<size_t>(shelf[i].second)] =
+          (static_cast<double>(i) + 1) / static_cast<double>(shelf.size() + 1);
+  std::string pages = "user\ttime\tquery\titem\tpopularity\tcheap\tdear\timportance\tclick\tbuy\n";
+  std::string purchases = "user\ttime\tquery\tprice_level\n";
+  for (const Page& page : made.pages) {
+    const std::string of_visit = user_name(static_cast<size_t>(page.shopper)) + '\t' + date(page.time) +
+                                 '\t' + market.categories[static_cast<size_t>(page.category)] + '\t';
+    for (const Page::Shown& shown : page.shown) {
+      const auto product = static_cast<size_t>(shown.product);
+      const bool bought = shown.mark == Shoppers::buy;
+      pages += of_visit + market.products[product].id + '\t' + number(shop.popularity[product]) + '\t' +
+               number(1 - dear[product]) + '\t' + number(dear[product]) + '\t' +
+               (bought                         ? "5"
+                : shown.mark == Shoppers::cart ? "2"
+                                               : "1") +
+               '\t' + (shown.mark >= 0 ? "1" : "0") + '\t' +
+               (shown.mark < 0 ? ""
+                : bought       ? "1"
+                               : "0") +
+               '\n';
+      if (bought) purchases += of_visit + std::to_string(shop.levels[product]) + '\n';
+    }
+  }
+  write_atomically(folder / "pages.tsv", pages);
+  write_atomically(folder / "purchases.tsv", purchases);
+}
+
+}  // namespace
+
+std::vector<int> price_levels(const Market& market) {
   std::vector<int> levels(market.products.size());
-  for (auto& shelf : shelves) {
-    std::sort(shelf.begin(), shelf.end());
+  for (const auto& shelf : by_price(market)) {
     for (size_t i = 0; i < shelf.size(); ++i)
       levels[static_cast<size_t>(shelf[i].second)] = static_cast<int>(kLevels * i / shelf.size());
   }
@@ -222,7 +293,7 @@ Shoppers make_shoppers(const Market& market, const ShoppersConfig& config) {
       late.decisiveness = early.decisiveness;
       late.since += kDay * (7 * config.weeks * (40 + dice.below(20)) / 100);
     }
-    Visitor(shop, shopper, early, late).watch(made.events);
+    Visitor(shop, shopper, early, late).watch(made.events, made.pages);
   }
   std::stable_sort(made.events.begin(), made.events.end(),
                    [](const ShopperEvent& a, const ShopperEvent& b) { return a.time < b.time; });
@@ -238,6 +309,18 @@ Shoppers write_shoppers(const std::filesystem::path& folder, const Market& marke
               market.products[static_cast<size_t>(event.product)].id + '\t' +
               Shoppers::kBehaviours[event.behaviour] + '\t' + date(event.time) + '\n';
   write_atomically(folder / "events.tsv", events);
+
+  write_pages(folder, market, made, config);
+  std::string users = "user\tage\tcity\n";
+  for (size_t i = 0; i < made.early.size(); ++i) {
+    constexpr std::array kAges = {"18-29", "30-44", "45-59", "60-"};
+    constexpr std::array kCities = {"Ashford", "Brook", "Coleby", "Dunmore", "Elmswell"};
+    Dice dice(config.seed, "profile", static_cast<int64_t>(i));
+    const char* age =
+        dice.chance(0.5) ? kAges[static_cast<size_t>(made.early[i].price_level)] : dice.one_of(kAges);
+    users += user_name(i) + '\t' + age + '\t' + dice.one_of(kCities) + '\n';
+  }
+  write_atomically(folder / "users.tsv", users);
 
   std::string tastes = "user\tsince\tbrand\tprice_level\tcategories\tattribute\tdecisiveness\n";
   for (size_t i = 0; i < made.late.size(); ++i) {

@@ -12,6 +12,9 @@
 // useful ones are bookmarked or carted, and bought with a probability that grows with utility and, more, with what happened to
 // them before. Some clicks are careless and mean nothing. Some shoppers' taste becomes another in the middle of the weeks.
 //
+// Some visits are seen as the shop saw them: a query and the page of products that it showed. A shopper's age hints at the
+// price level, the city at nothing.
+//
 // All numbers are whole or products and quotients of such, so the same shoppers come out on every machine.
 #pragma once
 
@@ -49,8 +52,21 @@ struct Taste {
 };
 
 struct ShopperEvent {
-  int32_t shopper = 0, product = 0, behaviour = 0;  // in Shoppers::early, Market::products, Shoppers::kBehaviours
-  int64_t time = 0;                                 // seconds since 1970
+  int32_t shopper = 0, product = 0,
+          behaviour = 0;  // in Shoppers::early, Market::products, Shoppers::kBehaviours
+  int64_t time = 0;       // seconds since 1970
+};
+
+// A visit as the shop saw it.
+struct Page {
+  struct Shown {
+    int32_t product;
+    int mark;  // the furthest that it came: −1, or a Shoppers::Behaviour
+  };
+  int32_t shopper = 0;
+  int64_t time = 0;  // before the visit's first event
+  int category = 0;  // whose name was the query
+  std::vector<Shown> shown;
 };
 
 struct Shoppers {
@@ -60,6 +76,7 @@ struct Shoppers {
 
   std::vector<Taste> early, late;    // of each shopper; the late one is the early one unless it drifts
   std::vector<ShopperEvent> events;  // in the order of time; a shopper's times differ
+  std::vector<Page> pages;           // of some visits, and of every one that ended in a purchase
 };
 
 // Of a market in English. Error(usage) if an option is out of range.
@@ -69,8 +86,13 @@ std::vector<int> price_levels(const Market& market);
 
 // Makes the shoppers and writes them into the folder of write_market, as TSV files with headers:
 //   events.tsv     user, item, behaviour, time; the item is the catalogue's id
+//   users.tsv      user, age, city
+//   pages.tsv      user, time, query, item, popularity, cheap, dear (places in the category, 1 is the most), importance (buy 5,
+//                  cart 2, else 1), click, buy (empty without a click)
+//   purchases.tsv  user, time (before the visit), query, price_level of what it ended with
 //   shoppers.tsv   user, since, brand, price_level, categories (parted by |), attribute, decisiveness: the late taste, for
 //                  those who ask what a model has found. No model may read it.
-Shoppers write_shoppers(const std::filesystem::path& folder, const Market& market, const ShoppersConfig& config);
+Shoppers write_shoppers(const std::filesystem::path& folder, const Market& market,
+                        const ShoppersConfig& config);
 
 }  // namespace steelyard

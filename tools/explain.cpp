@@ -71,7 +71,7 @@ std::string explanation_json(const Explanation& e) {
 
 void add_explain(CLI::App& app) {
   struct Options : UsersRequest {
-    std::string query, product, html;
+    std::string product, html;
   };
   CLI::App* verb =
       add_verb(app, "explain",
