@@ -339,27 +339,29 @@ void add_list(RowColumns& out, const std::string& name, Ids values) {
 }  // namespace
 
 RowColumns ExampleMaker::request(std::span<const Event> history, const Profile& profile, const Request& asked,
-                                 const ItemCounts& counts, int64_t longest) const {
+                                 int64_t longest) const {
   RowColumns out;
   const int64_t before = add_row(out, 0, history, std::ssize(history), asked.moment, longest);
   add_list(out, "query", asked.query);
   for (size_t k = 0; k < events_.profile.size(); ++k)
     add_list(out, text("profile/", k), k < profile.size() ? Ids(profile[k]) : Ids());
-  const ExampleGroup* of_table = asked.table.empty() ? &groups_[0] : group(asked.table);
-  check(of_table != nullptr, "request: no table ", asked.table);
-  for (const ExampleGroup& group : groups_) out.numbers[group.name + "/numbers"] = {};
-  std::vector<float>& numbers = out.numbers[of_table->name + "/numbers"];
-  numbers.assign(asked.numbers.begin(), asked.numbers.end());
-  std::optional<PairNumbers> of_pair;  // once somebody asks
-  for (const int32_t item : asked.items) {
-    add_example(out, *of_table, std::ssize(history) - before, 0, item);
-    if (item >= 0 && of_table->name == "pair") {
-      if (!of_pair) of_pair.emplace(events_.kinds(), history, asked.moment, counts, false);
-      of_pair->append(item, numbers);
-    }
-  }
-  numbers.resize(asked.items.size() * static_cast<size_t>(of_table->numbers));
+  const ExampleGroup& first = groups_[0];  // any will do
+  for (const int32_t item : asked.items) add_example(out, first, std::ssize(history) - before, 0, item);
   end_row(out);
+  return out;
+}
+
+std::vector<float> ExampleMaker::numbers(std::span<const Event> history, const Request& asked,
+                                         const ItemCounts& counts) const {
+  if (!asked.table.empty()) {
+    const ExampleGroup* of_table = group(asked.table);
+    check(of_table && std::ssize(asked.numbers) == std::ssize(asked.items) * of_table->numbers,
+          "request: ", asked.numbers.size(), " numbers for ", asked.items.size(), " items of ", asked.table);
+    return {asked.numbers.begin(), asked.numbers.end()};
+  }
+  const PairNumbers of_pair(events_.kinds(), history, asked.moment, counts, false);
+  std::vector<float> out;
+  for (const int32_t item : asked.items) of_pair.append(item, out);
   return out;
 }
 

@@ -129,10 +129,14 @@ class ExampleMaker {
   // `of_others`: they are an older model's, also for training, where otherwise each cut has its own.
   RowColumns make(const Histories& histories, Part part, const ItemCounts& counts = {},
                   bool of_others = false, std::span<const Questions> questions = {}) const;
-  // One row, of a request: the newest of these events, which are all before the moment, and an example
-  // without labels of each item.
+  // One row, of a request: the newest of these events, which are all before the moment, and an example without
+  // labels or numbers of each item.
   RowColumns request(std::span<const Event> history, const Profile& profile, const Request& request,
-                     const ItemCounts& counts, int64_t longest) const;
+                     int64_t longest) const;
+  // Of each item of a request, those that its group has      [items,F]
+  std::vector<float> numbers(std::span<const Event> history, const Request& request,
+                             const ItemCounts& counts) const;
+  const ExampleGroup* group(std::string_view name) const;  // none: nullptr
   int64_t longest() const { return config_.longest; }
 
   // How many values each property has in these data; 0: they lack it.
@@ -160,8 +164,7 @@ class ExampleMaker {
                    int32_t item) const;
   void add_profile(RowColumns& out, const Histories& histories, int32_t user) const;
   void end_row(RowColumns& out) const;
-  const ExampleGroup* group(std::string_view name) const;  // none: nullptr
-  Part part_of(std::string_view user) const;               // with folds
+  Part part_of(std::string_view user) const;  // with folds
   bool asks(const TaskConfig& task, const Event& event) const {
     return task.behaviour.empty() ||
            events_.behaviours[static_cast<size_t>(event.behaviour)] == task.behaviour;

@@ -60,9 +60,9 @@ struct Question {
   int32_t user = 0, item = -1;  // in Histories::users; −1: no item
   int64_t history = -1;         // −1: the user has none
   int64_t moment = 0;
-  std::vector<int32_t> query;             // words of the catalogue
-  std::vector<float> numbers;             // [F]
-  std::vector<float> labels, importance;  // of each of the table's tasks; NaN: not asked
+  std::vector<int32_t> query = {};                  // words of the catalogue
+  std::vector<float> numbers = {};                  // [F]
+  std::vector<float> labels = {}, importance = {};  // of each of the table's tasks; NaN: not asked
 };
 
 // All of them, column by column.

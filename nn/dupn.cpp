@@ -264,13 +264,12 @@ Var Dupn::next_logits(Var rep, const Catalogue& catalogue) const {
                  reshape(popularity, {all.size()}));
 }
 
-Var Dupn::candidates_of(Tape& tape, size_t group, const HistoryBatch& batch,
-                        const Catalogue& catalogue) const {
-  const bool seen = std::ranges::any_of(groups_[group].tasks, [&](const Task& task) {
+Var Dupn::candidates_of(Tape& tape, const ExampleGroup& group, Ids of, const Catalogue& catalogue) const {
+  const bool seen = std::ranges::any_of(group.tasks, [&](const Task& task) {
     const auto head = heads_.find(task.name);
     return head != heads_.end() && head->second.candidate;
   });
-  return seen ? items(tape, batch.groups[group].items, catalogue) : Var{};
+  return seen ? items(tape, of, catalogue) : Var{};
 }
 
 Objective Dupn::objective(Tape& tape, const HistoryBatch& batch, const Catalogue& catalogue) const {
@@ -280,7 +279,8 @@ Objective Dupn::objective(Tape& tape, const HistoryBatch& batch, const Catalogue
   Objective objective;
   for (size_t g = 0; g < groups_.size(); ++g) {
     const ExampleBatch& examples = batch.groups[g];
-    const Var candidates = examples.view.empty() ? Var{} : learned(candidates_of(tape, g, batch, catalogue));
+    const Var candidates =
+        examples.view.empty() ? Var{} : learned(candidates_of(tape, groups_[g], examples.items, catalogue));
     for (size_t k = 0; k < groups_[g].tasks.size(); ++k) {
       const Task& task = groups_[g].tasks[k];
       const std::span<const real> labels = examples.labels[k], importance = examples.importance[k];

@@ -90,8 +90,8 @@ class Dupn {
   Var logits(const Task& task, Var rep, Var candidates, const ExampleBatch& examples, Tape& tape) const;
   // Of every item that the model has learned, from 1 on, to be the next      [v,items−1]
   Var next_logits(Var rep, const Catalogue& catalogue) const;
-  // e of the items that the examples of a group are about      [m,D]; none, if no head looks at them
-  Var candidates_of(Tape& tape, size_t group, const HistoryBatch& batch, const Catalogue& catalogue) const;
+  // e of the items that examples of a group are about      [m,D]; none, if no head looks at them
+  Var candidates_of(Tape& tape, const ExampleGroup& group, Ids items, const Catalogue& catalogue) const;
 
   // The mean loss of each task over the examples that it is asked of.
   Objective objective(Tape& tape, const HistoryBatch& batch, const Catalogue& catalogue) const;

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cmath>
 #include <map>
+#include <numeric>
 
 #include "core/backend.h"
 #include "core/fields.h"
@@ -67,17 +68,18 @@ struct UserModel::Parts {
                    const ExampleBatch& examples, Var rep, Answers& out) const;
   void extend(Shopper& shopper, std::span<const Event> events, int64_t newest, Tape& tape) const;
 
+  // Numbers of examples of a group, [m,F], in deviations from the mean.
+  void scale(size_t group, std::span<real> numbers) const {
+    if (!scales[group]) return;
+    const real* const s = scales[group]->value().data;
+    const auto F = static_cast<size_t>(scales[group]->shape.rows());
+    constexpr real kFar = 5;
+    for (size_t i = 0; i < numbers.size(); ++i)
+      numbers[i] = std::clamp((numbers[i] - s[2 * (i % F)]) * s[2 * (i % F) + 1], -kFar, kFar);
+  }
   HistoryBatch gather(Tape& tape, const HistoryRows& rows, std::span<const int64_t> wanted) const {
     HistoryBatch batch = gather_histories(tape, rows, wanted, model->by_example());
-    constexpr real kFar = 5;  // deviations
-    for (size_t g = 0; g < scales.size(); ++g) {
-      if (!scales[g]) continue;
-      const real* const s = scales[g]->value().data;
-      const auto F = static_cast<size_t>(scales[g]->shape.rows());
-      const std::span<real> numbers = batch.groups[g].numbers;
-      for (size_t i = 0; i < numbers.size(); ++i)
-        numbers[i] = std::clamp((numbers[i] - s[2 * (i % F)]) * s[2 * (i % F) + 1], -kFar, kFar);
-    }
+    for (size_t g = 0; g < scales.size(); ++g) scale(g, batch.groups[g].numbers);
     return batch;
   }
 
@@ -139,8 +141,7 @@ void append_numbers(std::vector<real>& to, Var x) {
 // What a request needs of the network: a view of the shopper.
 struct UserModel::Parts::View {
   View(const Parts& parts, const Shopper& shopper, const Request& request, Tape& tape)
-      : columns(parts.maker.request(shopper.events, shopper.profile, request, parts.catalogue.counts,
-                                    parts.maker.longest())),
+      : columns(parts.maker.request(shopper.events, shopper.profile, request, parts.maker.longest())),
         batch(parts.gather(tape, HistoryRows(columns, parts.maker), {&kOnly, 1})) {
     const Var e = tape.constant({shopper.read, parts.model->depth()}, shopper.items);
     const Var h = tape.constant({shopper.read, parts.model->state_width()}, shopper.states);
@@ -161,7 +162,7 @@ Request alone(const Request& request) {
 void UserModel::Parts::extend(Shopper& shopper, std::span<const Event> events, int64_t newest,
                               Tape& tape) const {
   tape.reset();
-  const RowColumns columns = maker.request(events, {}, {.moment = events.back().time}, {}, newest);
+  const RowColumns columns = maker.request(events, {}, {.moment = events.back().time}, newest);
   const HistoryBatch batch = gather(tape, HistoryRows(columns, maker), {&kOnly, 1});
   const Shape state = {1, 2 * model->state_width()};
   const Var first = shopper.last.empty() ? Var{} : tape.constant(state, shopper.last);
@@ -223,20 +224,48 @@ void append_probabilities(std::vector<double>& to, const Task& task, Var z) {
 
 void UserModel::score(const Shopper& shopper, const Request& request, Tape& tape,
                       std::vector<std::vector<double>>& out) const {
-  const std::string_view name = request.table.empty() ? "pair" : request.table;
-  const std::vector<ExampleGroup>& groups = parts_->maker.groups();
-  const auto group = std::ranges::find(groups, name, &ExampleGroup::name);
-  if (group == groups.end())
-    fail(Fault::usage, "score: no task ",
-         request.table.empty() ? "of kind \"pair\"" : text("of table \"", name, "\""), "; expected one");
-  tape.reset();
-  const Parts::View view(*parts_, shopper, request, tape);
-  const auto g = static_cast<size_t>(group - groups.begin());
-  const Var candidates = parts_->model->candidates_of(tape, g, view.batch, parts_->catalogue);
-  out.clear();
-  for (const Task& task : group->tasks)
-    append_probabilities(out.emplace_back(), task,
-                         parts_->model->logits(task, view.rep, candidates, view.batch.groups[g], tape));
+  const ExampleGroup* group = parts_->maker.group(request.table.empty() ? "pair" : request.table);
+  if (!group)
+    fail(Fault::usage, "score: no task of ", request.table.empty() ? "kind \"pair\"" : request.table,
+         "; expected one");
+  const Dupn& model = *parts_->model;
+  const auto g = static_cast<size_t>(group - parts_->maker.groups().data());
+  const std::vector<float> numbers = parts_->maker.numbers(shopper.events, request, parts_->catalogue.counts);
+  std::vector<real> of_user;  // rep, once for all candidates
+  if (!model.by_example()) {
+    tape.reset();
+    if (const Var rep = Parts::View(*parts_, shopper, alone(request), tape).rep; rep.tape)
+      append_numbers(of_user, rep);
+  }
+  out.resize(group->tasks.size());
+  for (std::vector<double>& of_task : out) of_task.clear();
+  // In pieces that stay in the cache.
+  constexpr size_t kPiece = 256;
+  for (size_t first = 0; first < request.items.size(); first += kPiece) {
+    const size_t n = std::min(kPiece, request.items.size() - first);
+    tape.reset();
+    Request piece = request;
+    piece.items = request.items.subspan(first, n);
+    const std::span<int32_t> view = tape.array<int32_t>(static_cast<int64_t>(n));
+    Var rep;
+    if (model.by_example()) {
+      rep = Parts::View(*parts_, shopper, piece, tape).rep;
+      std::iota(view.begin(), view.end(), 0);
+    } else {
+      std::ranges::fill(view, 0);
+      if (!of_user.empty()) rep = tape.constant({1, std::ssize(of_user)}, of_user);
+    }
+    const std::span<const float> of_piece = std::span(numbers).subspan(
+        first * static_cast<size_t>(group->numbers), n * static_cast<size_t>(group->numbers));
+    const std::span<real> scaled = tape.array<real>(std::ssize(of_piece));
+    std::ranges::copy(of_piece, scaled.begin());
+    parts_->scale(g, scaled);
+    const ExampleBatch examples{view, piece.items, scaled, {}, {}};
+    const Var candidates = model.candidates_of(tape, *group, piece.items, parts_->catalogue);
+    for (size_t k = 0; k < group->tasks.size(); ++k)
+      append_probabilities(out[k], group->tasks[k],
+                           model.logits(group->tasks[k], rep, candidates, examples, tape));
+  }
 }
 
 std::vector<int32_t> UserModel::recommend(const Shopper& shopper, const Request& request, int64_t k,
@@ -350,7 +379,7 @@ std::vector<Answers> UserModel::answer(const HistoryRows& rows, const Workers& w
     for (size_t g = 0; g < groups.size(); ++g) {
       const ExampleBatch& examples = batch.groups[g];
       if (examples.view.empty()) continue;
-      const Var candidates = model.candidates_of(tape, g, batch, parts_->catalogue);
+      const Var candidates = model.candidates_of(tape, groups[g], examples.items, parts_->catalogue);
       for (size_t k = 0; k < groups[g].tasks.size(); ++k) {
         const Task& task = groups[g].tasks[k];
         Answers& of_task = out[task.place];

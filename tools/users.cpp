@@ -116,17 +116,7 @@ struct Asked {
   std::vector<float> numbers;
 };
 
-// A line of each item: what each task says, of classes all of them.
-void append_lines(std::string& lines, const std::vector<std::vector<double>>& scores, size_t items) {
-  for (size_t i = 0; i < items; ++i) {
-    const char* tab = "";
-    for (const std::vector<double>& of_task : scores)
-      for (size_t c = of_task.size() / items * i; c < of_task.size() / items * (i + 1); ++c)
-        lines += tab + number(of_task[c]), tab = "\t";
-    lines += "\n";
-  }
-}
-
+// A line of each item: what each task says.
 std::string answer(const UserModel& model, const Histories& histories, const Asked& asked,
                    const std::string& table) {
   std::span<const Event> history;
@@ -134,21 +124,22 @@ std::string answer(const UserModel& model, const Histories& histories, const Ask
   Tape tape(cpu(), Mode::score);
   Shopper shopper = model.read(history, tape);
   shopper.profile = histories.profile(asked.user);
-  // In pieces, so that memory does not grow with the candidates.
-  const size_t piece = model.config().dupn.target ? 256 : 16384,
-               F = asked.numbers.size() / asked.items.size();
-  std::string lines;
   std::vector<std::vector<double>> scores;
-  for (size_t first = 0; first < asked.items.size(); first += piece) {
-    const size_t n = std::min(piece, asked.items.size() - first);
-    model.score(shopper,
-                {.moment = asked.moment,
-                 .items = Ids(asked.items).subspan(first, n),
-                 .table = table,
-                 .numbers = std::span(asked.numbers).subspan(first * F, n * F),
-                 .query = asked.query},
-                tape, scores);
-    append_lines(lines, scores, n);
+  model.score(shopper,
+              {.moment = asked.moment,
+               .items = asked.items,
+               .table = table,
+               .numbers = asked.numbers,
+               .query = asked.query},
+              tape, scores);
+  std::string lines;
+  for (size_t i = 0; i < asked.items.size(); ++i) {
+    const char* tab = "";
+    for (const std::vector<double>& of_task : scores) {  // of classes all of them
+      const size_t width = of_task.size() / asked.items.size();
+      for (size_t c = i * width; c < (i + 1) * width; ++c) lines += tab + number(of_task[c]), tab = "\t";
+    }
+    lines += "\n";
   }
   return lines;
 }

@@ -519,6 +519,104 @@ Iteration deepbow_step(const fs::path& folder, const std::string& data, const st
   return [training, step](const Workers& workers) { (*step)(workers); };
 }
 
+// DUPN in the paper's sizes: 100 events, of items with three attributes, all properties, attention, a head over ten candidates.
+struct UsersTraining {
+  static constexpr int64_t kBatch = 64, kRows = 1024, kEvents = 100, kShown = 10;
+  static constexpr int kShards = 4, kItems = 20'000;
+
+  explicit UsersTraining(const fs::path& folder) : model(config(), catalogue(), 1) {
+    fs::create_directories(folder);
+    Questions shown;
+    for (int64_t user = 0; user < kRows; ++user) {
+      const uint64_t key = key_of(1, "user", user);
+      const auto draw = [&](int64_t i) { return random_uniform(key, static_cast<uint64_t>(i)); };
+      const auto item = [&](int64_t i) {
+        return static_cast<int32_t>(1 + (kItems - 1) * std::pow(static_cast<double>(draw(i)), 3));
+      };
+      int64_t time = 0;
+      for (int64_t i = 0; i < kEvents; ++i) {
+        time += static_cast<int64_t>(std::exp(14 * static_cast<double>(draw(3 * i))));
+        histories.events.push_back({item(3 * i + 1), static_cast<int32_t>(4 * draw(3 * i + 2)), time});
+      }
+      histories.user.push_back(histories.users.add(text("u", user)) - 1);
+      histories.starts.push_back(std::ssize(histories.events));
+      for (int64_t i = 0; i < kShown; ++i)
+        shown.add({.user = histories.user.back(),
+                   .item = item(1000 + i),
+                   .history = user,
+                   .moment = time + 1,
+                   .labels = {draw(2000 + i) < real(0.3) ? 1.0f : 0.0f},
+                   .importance = {1}});
+    }
+    cache.emplace(RowCache::open_or_build(folder / "train.rows", "", [&] {
+      return model.maker().make(histories, Part::train, {}, false, {&shown, 1});
+    }));
+    rows.emplace(*cache, model.maker());
+    model.save(folder / "model.safetensors", {});
+  }
+
+  static UserConfig config() {
+    UserConfig config;
+    config.events.behaviour = "what", config.events.behaviours = {"click", "bookmark", "cart", "buy"};
+    config.events.time = "when";
+    config.events.attributes = {"category", "brand", "shop"};
+    config.examples.folds = 2, config.examples.dev_fold = -1;
+    config.tables["shown"].file = "shown.tsv", config.tables["shown"].item = "item";
+    config.tasks["click"] = {.kind = "binary", .table = "shown"};
+    config.dupn.attribute_width = 24, config.dupn.dropout = 0, config.dupn.item_penalty = 0;
+    return config;
+  }
+  static Catalogue catalogue() {
+    Catalogue catalogue(3);
+    for (int item = 0; item < kItems; ++item) {
+      const std::string texts[] = {text("c", item % 500), text("b", item % 2003), text("s", item % 5003)};
+      const std::string_view views[] = {texts[0], texts[1], texts[2]};
+      catalogue.add(text("i", item), views);
+    }
+    return catalogue;
+  }
+
+  UserModel model;
+  Histories histories;
+  std::optional<RowCache> cache;
+  std::optional<HistoryRows> rows;
+};
+
+Iteration users_step(const fs::path& folder) {
+  const auto training = std::make_shared<UsersTraining>(folder / "users");
+  OptimizerConfig optimizer;
+  optimizer.dense = optimizer.tables = "adam";
+  optimizer.rate = 0.006;
+  optimizer.table_rate = 0.0015;
+  constexpr int kShards = UsersTraining::kShards;
+  const BatchPlan plan{UsersTraining::kRows, UsersTraining::kBatch, kShards, 1};
+  const auto step = std::make_shared<Step>(
+      training->model.parameters(), kShards,
+      [training, plan, rows = std::vector<std::vector<int64_t>>(kShards)](Tape& tape, int64_t step,
+                                                                          int shard) mutable {
+        std::vector<int64_t>& mine = rows[static_cast<size_t>(shard)];
+        plan.rows_of(step, shard, mine);
+        return affine(training->model.objective(tape, *training->rows, mine).tasks[0].loss,
+                      real(1) / kShards);
+      },
+      optimizer);
+  return [step](const Workers& workers) { (*step)(workers); };
+}
+
+// A request: the history is read, and every second item scored.
+Iteration users_request(const fs::path& folder) {
+  const auto training = std::make_shared<UsersTraining>(folder / "users");
+  const auto tape = std::make_shared<Tape>(cpu(), Mode::score);
+  const auto items = std::make_shared<std::vector<int32_t>>();
+  for (int32_t item = 1; item <= UsersTraining::kItems; item += 2) items->push_back(item);
+  return [=, scores = std::vector<std::vector<double>>()](const Workers&) mutable {
+    const std::span<const Event> history = training->histories[0];
+    training->model.score(training->model.read(history, *tape),
+                          {.moment = history.back().time + 1, .items = *items, .table = "shown"}, *tape,
+                          scores);
+  };
+}
+
 // 2·10⁹ FLOP of independent multiply-adds in registers: the peak of one core.
 void multiply_add() {
   using Vector [[gnu::vector_size(32)]] = float;
@@ -559,6 +657,8 @@ void serve(const fs::path& folder, const std::string& data) {
       {"lstm_256", [] { return lstm_layer(256, 100, true); }},
       {"lstm_plain_64", [] { return lstm_layer(64, 100, false); }},
       {"lstm_1", [] { return lstm_layer(1, 100, true, Mode::score); }},
+      {"users", [&] { return users_step(folder); }},
+      {"users_request", [&] { return users_request(folder); }},
       {"embedding", embedding},
       {"attention", [] { return attention_grad(65, 65); }},
       {"attention_ragged", [] { return attention_grad(3, 127); }},

@@ -1,4 +1,4 @@
-"""DeepBoW's training step in PyTorch at the fastest found: nothing is computed for what a batch does not need, texts of
+"""DeepBoW's and DUPN's training steps in PyTorch at the fastest found: nothing is computed for what a batch does not need, texts of
 different lengths stand one after the other, and tables are updated only in the rows that were looked up."""
 
 import math
@@ -9,7 +9,7 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 
-from twins import LazyAdam, Model, Worst
+from twins import LazyAdam, Model, Users, Worst
 
 
 class Ragged:
@@ -314,6 +314,113 @@ class Encoded(Expanding):
         return self.loss_of(p, looked, b, weights, own, added)
 
 
+# ---- DUPN
+
+
+class Shoppers(Users):
+    """The twin, whose rows have the same number of events and candidates."""
+
+    def __init__(self, folder):
+        super().__init__(folder)
+        self.size, self.whole = len(self.rows["user"]), dict(self.rows)
+
+    def is_table(self, path):
+        return path.startswith(("item/", "property/")) or path == "attention/recency"
+
+    def loss(self, rows):
+        """Of some rows, in the twin's plain way."""
+        for name in self.whole:
+            if name.endswith("/starts"):
+                lists, width = name[: -len("/starts")], int(self.whole[name][1])
+                self.rows[lists + "/values"] = self.whole[lists + "/values"].reshape(-1, width)[rows].flatten() if width else self.whole[lists + "/values"]
+                self.rows[name] = self.whole[name][: len(rows) + 1]
+        self.rows["user"] = self.whole["user"][rows]
+        for name in ("label", "importance"):
+            self.rows[f"shown/{name}/click"] = self.whole[f"shown/{name}/click"].reshape(self.size, -1)[rows].flatten()
+        return super().losses()["click"]
+
+
+class Dupn:
+    ENDS = torch.tensor([5, 15, 30, 60, 240, 540, 1440, 2880, 10080, 43200])
+
+    def __init__(self, model, fused):
+        """`fused`: nn.LSTM, with zeros where properties would enter the content; else the recurrence written out."""
+        self.fused, self.size = fused, model.size
+        of_rows = lambda name: model.whole[name + "/values"].reshape(self.size, -1).long()
+        self.item, self.candidates = of_rows("item"), of_rows("shown/item")
+        self.properties = {name: of_rows(name) for name in ("behaviour", "gap", "weekend", "daytime")}
+        self.recency = torch.bucketize(of_rows("minutes"), self.ENDS, right=True)
+        self.attributes = [torch.cat([torch.zeros(1).long(), torch.cat(values[1:]).long()]) for values in model.attributes]
+        self.labels = model.whole["shown/label/click"].reshape(self.size, -1)
+
+    def batch(self, rows):
+        b = SimpleNamespace(n=len(rows), events=self.item.shape[1], labels=self.labels.index_select(0, rows))
+        # Steps first, as nn.LSTM likes it.
+        events = lambda x: x.index_select(0, rows).T.flatten()
+        item = torch.cat([events(self.item), self.candidates.index_select(0, rows).flatten()])
+        b.ids = {"item/id": item}
+        b.ids |= {f"item/attribute{k}": values.index_select(0, item) for k, values in enumerate(self.attributes)}
+        b.ids |= {"property/" + name: events(values) for name, values in self.properties.items()}
+        b.ids["attention/recency"] = events(self.recency)
+        return b
+
+    def lstm(self, p, e, q, b):
+        H = p["lstm/U"].shape[0]
+        shape, zero = (b.events, b.n, -1), e.new_zeros(b.n, H)
+        if self.fused:  # its gates are i f g o
+            (i, f, o), (ui, uf, uo, ug) = p["lstm/gates/W"].T.chunk(3), p["lstm/U"].T.chunk(4)
+            bias = p["lstm/gates/b"].chunk(3)
+            content = F.pad(p["lstm/content/W"].T, (0, q.shape[1]))
+            W, U = torch.cat([i, f, content, o]), torch.cat([ui, uf, ug, uo])
+            bias = torch.cat([bias[0], bias[1], p["lstm/content/b"], bias[2]])
+            state, x = (zero[None], zero[None]), torch.cat([e, q], 1).view(shape)
+            training = torch.is_grad_enabled()
+            return torch._VF.lstm(x, state, [W, U, bias, torch.zeros_like(bias)], True, 1, 0.0, training, False, False)[0]
+        gates = torch.addmm(p["lstm/gates/b"], torch.cat([e, q], 1), p["lstm/gates/W"])
+        inputs = torch.cat([gates, torch.addmm(p["lstm/content/b"], e, p["lstm/content/W"])], 1).view(shape)
+        h, c, out = zero, zero, []
+        for input in inputs:
+            z = torch.addmm(input, h, p["lstm/U"])
+            i, f, o = z[:, : 3 * H].sigmoid().chunk(3, 1)
+            c = f * c + i * z[:, 3 * H :].tanh()
+            h = o * c.tanh()
+            out.append(h)
+        return torch.stack(out)
+
+    def logits(self, p, looked, b):
+        """[n, candidates]"""
+        linear = lambda at, x: torch.addmm(p[at + "/b"], x, p[at + "/W"])
+        embedded = torch.cat([x for path, x in looked.items() if path.startswith("item/")], 1)
+        e, candidates = embedded.tensor_split([b.n * b.events])
+        q = torch.cat([x for path, x in looked.items() if path.startswith("property/")], 1)
+        h = self.lstm(p, e, q, b)
+        z = (linear("attention/0", torch.cat([h.flatten(0, 1), q], 1)) + looked["attention/recency"]).relu()
+        a = (linear("attention/1", z).relu() @ p["attention/2"].reshape(-1, 1)).view(b.events, b.n, 1).softmax(0)
+        rep = (a * h).sum(0)
+        # The half of the first layer that sees rep once for all candidates.
+        z = (candidates @ p["heads/click/candidate"]).view(b.n, -1, rep.shape[1])
+        z = (z + torch.addmm(p["heads/click/b"], rep, p["heads/click/rep"])[:, None]).relu().flatten(0, 1)
+        last = p["heads/click/2/W"].reshape(-1, 1)
+        return (linear("heads/click/1", z).relu() @ last + p["heads/click/2/b"]).view(b.n, -1)
+
+    def loss(self, p, looked, b):
+        return F.binary_cross_entropy_with_logits(self.logits(p, looked, b), b.labels)
+
+    def request(self, p, candidates):
+        """One history and many candidates, as a function without arguments."""
+        b = self.batch(torch.zeros(1).long())
+        history = b.events
+
+        def run():
+            with torch.inference_mode():
+                item = torch.cat([b.ids["item/id"][:history], candidates])
+                ids = b.ids | {"item/id": item}
+                ids |= {f"item/attribute{k}": values.index_select(0, item) for k, values in enumerate(self.attributes)}
+                return self.logits(p, {path: lookup(p[path], i) for path, i in ids.items()}, b)
+
+        return run
+
+
 # ---- steps
 
 
@@ -327,14 +434,14 @@ def lookup(table, ids):
 
 
 class Rival:
-    """Training of a model that `peer serve` has left in a folder; `forms`: {description: makes a Lexical}."""
+    """Training of a model that `peer serve` has left in a folder; `forms`: {description: makes a Lexical or a Dupn}."""
 
-    def __init__(self, folder, forms):
-        self.model = Model(folder)
+    def __init__(self, model, forms, batch=256, checked=64, moved=1 / 4):
+        self.model, self.checked, self.moved = model, checked, moved
         self.start = {path: column(w.detach().clone()) for path, w in self.model.p.items()}
-        size = len(self.model.rows["label"])
+        size = self.model.size
         shuffled = np.random.default_rng(1).permutation(size)
-        self.rows = [torch.tensor(rows) for rows in np.array_split(shuffled, -(-size // 256))]
+        self.rows = [torch.tensor(rows) for rows in np.array_split(shuffled, -(-size // batch))]
         self.forms = {name: make(self.model) for name, make in forms.items()}
         for form in self.forms.values():
             self.check(form)
@@ -344,8 +451,8 @@ class Rival:
         draw = torch.Generator().manual_seed(1)
         with torch.no_grad():
             for w in self.model.p.values():
-                w += torch.randn(w.shape, generator=draw) / 4
-        worst, rows, p = Worst(), self.rows[0][:64], {path: column(w) for path, w in self.model.p.items()}
+                w += torch.randn(w.shape, generator=draw) * self.moved
+        worst, rows, p = Worst(), self.rows[0][: self.checked], {path: column(w) for path, w in self.model.p.items()}
         batch = form.batch(rows)
         loss = form.loss(p, {path: lookup(p[path], ids) for path, ids in batch.ids.items()}, batch)
         twin, leaves = self.model.loss(rows), list(self.model.p.values())

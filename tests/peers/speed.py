@@ -13,7 +13,8 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 
-from rival import Encoded, Latent, Lexical, Rival
+from rival import Dupn, Encoded, Latent, Lexical, Rival, Shoppers
+from twins import Model
 
 PAIRS = 25
 SAMPLE = 0.06  # seconds of one measurement
@@ -161,9 +162,22 @@ class Speed:
         self.versus_torch(name, "lstm_1", lstm(1, 100, True, score=True), 5, 9)
         self.threads("Property Gated LSTM B 256 T 100 H 128, two threads", "lstm_256", 1.7, 1.95)
 
+        self.ours("users", 1, 1)
+        model = Shoppers(self.folder / "users")
+        forms = {"nn.LSTM, ": partial(Dupn, fused=True), "steps of addmm, ": partial(Dupn, fused=False)}
+        rival = Rival(model, forms, batch=64, checked=2, moved=1 / 16)  # more, and 100 steps are chaos
+        name = "DUPN training step, 64 histories of 100, 10 candidates each"
+        self.versus_torch(f"{name}, assembly of the batch included", "users", rival.steps(), 2, 3)
+        self.versus_torch(f"{name}, PyTorch's batches assembled in advance", "users", rival.steps(prepared=True), 2, 3)
+        self.threads("DUPN training step, two threads", "users", 1.7, 1.95)
+        candidates, p = torch.arange(1, 20_000, 2), {path: w.detach() for path, w in model.p.items()}
+        forms = {name: form.request(p, candidates) for name, form in rival.forms.items()}
+        name = "DUPN request: a history of 100 and 10,000 candidates, one core"
+        self.versus_torch(name, "users_request", forms, 3, 10, threads=(1,))
+
     def rival(self, bench, forms):
         self.ours(bench, 1, 1)  # leaves the model and its rows
-        return Rival(self.folder / bench, forms)
+        return Rival(Model(self.folder / bench), forms)
 
 
 # ---- the rival's sides of engine: one iteration each

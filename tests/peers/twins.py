@@ -315,6 +315,7 @@ class Model:
     def __init__(self, folder):
         arrays, metadata = read_tensors(folder / "model.safetensors"), read_metadata(folder / "model.safetensors")
         self.config, self.rows = json.loads(metadata["config"]), read_tensors(folder / "train.rows")
+        self.size = len(self.rows["label"])
         self.p = {name[len("parameters/") :]: a for name, a in arrays.items() if name.startswith("parameters/")}
         for w in self.p.values():
             w.requires_grad_()
@@ -596,7 +597,7 @@ class Users:
         z = z + x @ p[at + "/wide"] if at + "/wide" in p else z
         return (z.relu() * x).sum(0, keepdim=True) if self.config["tasks"][task]["kind"] == "rank" else z
 
-    def loss(self, group, task, number, rep, candidate):
+    def loss_of(self, group, task, number, rep, candidate):
         """Of an example that is asked."""
         kind, label = self.config["tasks"][task]["kind"], self.rows[f"{group}/label/{task}"][number]
         if kind == "next":
@@ -620,7 +621,7 @@ class Users:
                     rep = self.represent(row, visible, moment, candidate)
                     for task in tasks:
                         if not self.rows[f"{group}/label/{task}"][number].isnan():
-                            sums[task].append(self.loss(group, task, number, rep, candidate))
+                            sums[task].append(self.loss_of(group, task, number, rep, candidate))
                     number += 1
         return {name: self.config["tasks"][name]["weight"] * torch.stack(parts).mean() for name, parts in sums.items()}
 
