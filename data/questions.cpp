@@ -128,26 +128,25 @@ void read_profiles(const std::string& file, const EventsConfig& events, Historie
   TableRequest request{.required = {events.user}, .bad_rows = bad_rows, .lists = true};
   request.required.insert(request.required.end(), events.profile.begin(), events.profile.end());
   TableReader reader(file, request);
-  const auto users = static_cast<size_t>(histories.users.size());
-  std::vector<std::vector<std::vector<int32_t>>> values(events.profile.size(),
-                                                        std::vector<std::vector<int32_t>>(users));
-  std::vector<bool> here(users);
+  std::vector<Profile> values;  // by the user's id; empty: not there
   for (Row row; reader.next(row);) try {
       if (!row.has(0)) row.refuse(0, "no user", "the name of one");
-      const auto id = static_cast<size_t>(histories.users.find(row[0]));
-      if (id == 0) continue;  // nobody asks about this one
-      if (here[id]) row.refuse(0, "a user that was there before", "every user once");
-      here[id] = true;
-      for (size_t k = 0; k < values.size(); ++k)
+      const auto id = static_cast<size_t>(histories.users.add(row[0]));
+      if (id >= values.size()) values.resize(id + 1);
+      if (!values[id].empty()) row.refuse(0, "a user that was there before", "every user once");
+      for (size_t k = 0; k < events.profile.size(); ++k) {
+        std::vector<int32_t>& of_column = values[id].emplace_back();
         for (const std::string_view value : split(row[1 + k], ' '))
-          values[k][id].push_back(catalogue.profile[k].add(value));
+          of_column.push_back(catalogue.profile[k].add(value));
+      }
     } catch (const Error& error) {
       reader.reject(error);
     }
-  histories.profiles.assign(values.size(), {});
-  for (size_t k = 0; k < values.size(); ++k)
-    for (const std::vector<int32_t>& of_user : values[k]) {
-      for (const int32_t value : of_user) histories.profiles[k].add(value);
+  histories.profiles.assign(events.profile.size(), {});
+  for (const Profile& of_user : values)
+    for (size_t k = 0; k < histories.profiles.size(); ++k) {
+      for (const int32_t value : of_user.empty() ? std::vector<int32_t>() : of_user[k])
+        histories.profiles[k].add(value);
       histories.profiles[k].end();
     }
 }

@@ -110,7 +110,8 @@ Questions read_questions(const std::string& file, const TableConfig& table, std:
                          const EventsConfig& events, const TokenizerConfig& tokenizer, Histories& histories,
                          Catalogue& catalogue, const std::string& bad_rows = "stop");
 
-// The users' table, of events.profile, into histories.profiles. Error(input) where a user is there twice.
+// The users' table, of events.profile, into histories.profiles; users that are new are added. Error(input)
+// where one is there twice.
 void read_profiles(const std::string& file, const EventsConfig& events, Histories& histories,
                    Catalogue& catalogue, const std::string& bad_rows = "stop");
 

@@ -311,6 +311,14 @@ Shoppers write_shoppers(const std::filesystem::path& folder, const Market& marke
   write_atomically(folder / "events.tsv", events);
 
   write_pages(folder, market, made, config);
+  std::string items = "id\tcategory\tbrand\tprice_level\n";
+  const std::vector<int> levels = price_levels(market);
+  for (size_t p = 0; p < levels.size(); ++p) {
+    const Product& product = market.products[p];
+    items += product.id + '\t' + market.categories[static_cast<size_t>(product.category)] + '\t' +
+             market.brands[static_cast<size_t>(product.brand)] + '\t' + std::to_string(levels[p]) + '\n';
+  }
+  write_atomically(folder / "items.tsv", items);
   std::string users = "user\tage\tcity\n";
   for (size_t i = 0; i < made.early.size(); ++i) {
     constexpr std::array kAges = {"18-29", "30-44", "45-59", "60-"};

@@ -86,6 +86,7 @@ std::vector<int> price_levels(const Market& market);
 
 // Makes the shoppers and writes them into the folder of write_market, as TSV files with headers:
 //   events.tsv     user, item, behaviour, time; the item is the catalogue's id
+//   items.tsv      id, category, brand, price_level
 //   users.tsv      user, age, city
 //   pages.tsv      user, time, query, item, popularity, cheap, dear (places in the category, 1 is the most), importance (buy 5,
 //                  cart 2, else 1), click, buy (empty without a click)

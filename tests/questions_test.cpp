@@ -163,7 +163,8 @@ TEST_CASE("questions: profiles") {
   CHECK(histories.profile(1) == Profile{{}, {}});
   CHECK(histories.profile(2) == Profile{{1}, {1, 2}});
   CHECK(histories.profile(7) == Profile{{}, {}});
-  CHECK(catalogue.profile[0].size() == 2);  // nobody asks about the stranger
+  CHECK(histories.users.find("stranger") == 4);
+  CHECK(histories.profile(3) == Profile{{2}, {}});
   write_file(folder / "users.tsv", "user\tage\tlikes\nw\told\t\nw\told\t\n");
   check_fails(
       Fault::input, [&] { read_profiles(folder / "users.tsv", events, histories, catalogue); },

@@ -1,9 +1,10 @@
 // The market's shoppers (data/shoppers.h): the same every time, and what they do shows what they like.
+#include "data/shoppers.h"
+
 #include <algorithm>
 #include <map>
 
 #include "data/events.h"
-#include "data/shoppers.h"
 #include "data/table.h"
 #include "tests/support.h"
 
@@ -158,7 +159,7 @@ TEST_CASE("shoppers: their files are a log that can be read") {
   const Shoppers shoppers = write_shoppers(folder.path(), market, {.shoppers = 20});
   for (const auto& file : files)
     CHECK_MESSAGE(file.second == test::read_file(file.first), file.first.string());
-  CHECK(std::distance(std::filesystem::directory_iterator(folder.path()), {}) == std::ssize(files) + 2);
+  CHECK(std::distance(std::filesystem::directory_iterator(folder.path()), {}) == std::ssize(files) + 6);
   EventsConfig config;
   config.behaviour = "behaviour";
   config.behaviours.assign(std::begin(Shoppers::kBehaviours), std::end(Shoppers::kBehaviours));
@@ -202,6 +203,69 @@ TEST_CASE("shoppers: their files are a log that can be read") {
     CHECK(row[4].starts_with(market.categories[static_cast<size_t>(taste.categories[0])]));
   }
   CHECK(i == 20);
+}
+
+TEST_CASE("shoppers: a page is a visit as the shop saw it, and nothing of the visit is before it") {
+  std::map<int32_t, std::vector<const ShopperEvent*>> of_shopper;
+  std::map<int32_t, int64_t> bought;
+  for (const ShopperEvent& event : made().shoppers.events) {
+    of_shopper[event.shopper].push_back(&event);
+    bought[event.shopper] += event.behaviour == Shoppers::buy;
+  }
+  int64_t shown = 0, clicked = 0;
+  for (const Page& page : made().shoppers.pages) {
+    const std::vector<const ShopperEvent*>& events = of_shopper[page.shopper];
+    const auto first =
+        std::ranges::find_if(events, [&](const ShopperEvent* e) { return e->time > page.time; });
+    REQUIRE(first != events.end());
+    CHECK((*first)->time == page.time + 1);
+    std::map<int32_t, int> marks;
+    for (auto e = first; e != events.end() && (*e)->time / kDay == (page.time + 1) / kDay; ++e) {
+      int& mark = marks.emplace((*e)->product, -1).first->second;
+      mark = std::max(mark, (*e)->behaviour);
+    }
+    CHECK(page.shown.size() > 1);
+    for (const Page::Shown& product : page.shown) {
+      CHECK(made().market.products[static_cast<size_t>(product.product)].category == page.category);
+      const auto found = marks.find(product.product);
+      CHECK(product.mark == (found == marks.end() ? -1 : found->second));
+      ++shown, clicked += product.mark >= 0, bought[page.shopper] -= product.mark == Shoppers::buy;
+    }
+  }
+  for (const auto& left : bought) CHECK(left.second == 0);  // every purchase has its page
+  CHECK(clicked * 10 > shown);
+  CHECK(clicked * 10 < shown * 6);
+}
+
+TEST_CASE("shoppers: tables of pages, purchases and users say what happened") {
+  const test::TempDir folder;
+  const Market market = make_market({});
+  const Shoppers shoppers = write_shoppers(folder.path(), market, {.shoppers = 300});
+  int64_t rows = 0, buys = 0;
+  TableReader pages(folder / "pages.tsv", {.required = {"query", "item", "popularity", "cheap", "dear",
+                                                        "importance", "click", "buy"}});
+  for (Row row; pages.next(row); ++rows) {
+    CHECK(row.number(3, 0, 1) + row.number(4, 0, 1) == doctest::Approx(1));
+    CHECK(row.has(7) == (row.number(6, 0, 1) == 1));  // what was not clicked was not asked for
+    const bool buy = row.has(7) && row.number(7, 0, 1) == 1;
+    CHECK((row.number(5) == 5) == buy);
+    buys += buy;
+  }
+  int64_t shown = 0;
+  for (const Page& page : shoppers.pages) shown += std::ssize(page.shown);
+  CHECK(rows == shown);
+  int64_t purchases = 0;
+  TableReader levels(folder / "purchases.tsv", {.required = {"user", "time", "query", "price_level"}});
+  for (Row row; levels.next(row); ++purchases) CHECK(row.number(3, 0, 3) >= 0);
+  CHECK(purchases == buys);
+  // Half of the ages are the price level's, of the other half each fourth.
+  const std::vector<std::string> ages = {"18-29", "30-44", "45-59", "60-"};
+  TableReader users(folder / "users.tsv", {.required = {"user", "age", "city"}});
+  size_t i = 0, alike = 0;
+  for (Row row; users.next(row); ++i)
+    alike += row[1] == ages[static_cast<size_t>(shoppers.early[i].price_level)];
+  CHECK(i == 300);
+  CHECK(static_cast<double>(alike) / 300 == doctest::Approx(0.625).epsilon(0.15));
 }
 
 TEST_CASE("shoppers: options out of range") {

@@ -85,7 +85,8 @@ void add_explain(CLI::App& app) {
   verb->add_option("--html", o->html, "of a pair, also write a page for a browser");
   verb->add_option("--user", o->user, "of a model of users, whose history");
   verb->add_option("--events", o->events, "and where it is");
-  verb->add_option("--data-dir", o->data_dir, "folder of the other tables that it names");
+  verb->add_option("--data-dir", o->data_dir,
+                   "folder of the other tables that the model names; if not given, that of the events");
   verb->add_option("--item", o->item, "and the candidate that attention looks at, if it does");
   verb->add_flag("--json", o->json, "one JSON object whose numbers read back to the same bits");
   const auto explain_pair = [o, verb](const Relevance& model) {

@@ -19,7 +19,9 @@ std::shared_ptr<ServeOptions> add_options(CLI::App* verb, bool data_required) {
   verb->add_option("MODEL", o->model, "model file or run folder")->required();
   CLI::Option* data = verb->add_option("DATA", o->data, "table; -: stdin");
   if (data_required) data->required();
-  verb->add_option("--data-dir", o->data_dir, "of users, folder of the other tables that the model names");
+  verb->add_option(
+      "--data-dir", o->data_dir,
+      "of users, folder of the other tables that the model names; if not given, that of the events");
   verb->add_option("--threads", o->threads, "threads; 0: one per core")->check(CLI::Range(0, kMostThreads));
   return o;
 }

@@ -17,11 +17,15 @@ std::string in_folder(const std::string& folder, const std::string& file) {
   return (std::filesystem::path(folder) / file).string();
 }
 
+std::string folder_of(const UsersRequest& o, const std::string& log) {
+  return o.data_dir.empty() ? std::filesystem::path(log).parent_path().string() : o.data_dir;
+}
+
 Histories read_log(UserModel& model, const std::string& file, const UsersRequest& o) {
   const EventsConfig& events = model.config().events;
   Histories histories = read_histories(file, events, model.catalogue());
   if (!events.users.empty())
-    read_profiles(in_folder(o.data_dir, events.users), events, histories, model.catalogue());
+    read_profiles(in_folder(folder_of(o, file), events.users), events, histories, model.catalogue());
   return histories;
 }
 
@@ -293,7 +297,7 @@ void evaluate_users(UserModel& model, const UsersRequest& o) {
   const Part part = wanted == "train" ? Part::train : wanted == "dev" ? Part::dev : Part::test;
   Histories histories = read_histories(o.data, config.events, model.catalogue());
   const std::vector<Questions> questions =
-      read_tables(config, model.maker(), o.data, o.data_dir, histories, model.catalogue());
+      read_tables(config, model.maker(), o.data, folder_of(o, o.data), histories, model.catalogue());
   const RowColumns columns = model.maker().make(histories, part, model.catalogue().counts, false, questions);
   const std::vector<Answers> answers = model.answer(HistoryRows(columns, model.maker()), Workers(o.threads));
   Output out;

@@ -22,8 +22,9 @@ void with_model(const std::string& path, OfRelevance of_relevance, OfUsers of_us
   of_relevance(Relevance::open(file));
 }
 
+// `data_dir`: where the other files are that the model names; empty: beside the events.
 struct UsersRequest {
-  std::string model, data = "-", events, table, data_dir = ".", npy, user, item, query, part;
+  std::string model, data = "-", events, table, data_dir, npy, user, item, query, part;
   int threads = 0;
   int64_t top = 10;
   bool with_history = false, json = false;
