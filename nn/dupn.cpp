@@ -200,11 +200,12 @@ Var Dupn::query(Tape& tape, const HistoryBatch& batch) const {
 Var Dupn::represent(Var e, Var h, const HistoryBatch& batch, const Catalogue& catalogue, Var* weights) const {
   Tape& tape = *e.tape;
   std::vector<Var> parts;
-  const Var seen = config_.pooling == "none" ? Var{} : gather(h, batch.seen);
+  const auto of_seen = [&](Var x) { return batch.all_seen ? x : gather(x, batch.seen); };
+  const Var seen = config_.pooling == "none" ? Var{} : of_seen(h);
   const Var u = profile(tape, batch);
   if (config_.pooling == "attention") {
     const Var p = config_.attention ? property(tape, batch) : Var{};
-    Var z = gather((*attend_)(p.tape ? concat({h, p}) : h), batch.seen);
+    Var z = of_seen((*attend_)(p.tape ? concat({h, p}) : h));
     if (attend_recency_) z = z + rows(tape, *attend_recency_, tape.index(batch.recency));
     if (attend_target_)
       z = z + gather(matmul(items(tape, batch.target, catalogue), tape.leaf(*attend_target_)), batch.viewers);

@@ -147,6 +147,10 @@ HistoryBatch gather_histories(Tape& tape, const HistoryRows& rows, std::span<con
     }
   }
   views.add(seen.size());
+  const Ids of_seen = seen;
+  batch.all_seen = of_seen.size() == batch.items.size();
+  for (size_t i = 0; i < of_seen.size() && batch.all_seen; ++i)
+    batch.all_seen = of_seen[i] == static_cast<int32_t>(i);
   batch.seen = seen, batch.viewers = viewers, batch.recency = ago, batch.row = row_of, batch.target = target;
   batch.views = Segments::between(views), batch.newest = {newest, behind_newest};
   for (size_t g = 0; g < groups.size(); ++g) {

@@ -50,6 +50,7 @@ struct HistoryBatch {
   std::vector<Ids> profile;                 // the values of each column
   std::vector<Segments> profiles;           // [u] each
   Ids seen, viewers, recency;  // [k] the events of each view, whose they are, how long ago (11 steps)
+  bool all_seen = false;       // `seen` counts from 0 to n − 1: each history has one view, of all of it
   Segments views;              // [v] in `seen`
   Segments newest;             // [v] the newest event of each view; none, if it is empty
   Ids row, target;             // [v] the row of each view, and the item that it looks for; −1: none
