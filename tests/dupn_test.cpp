@@ -439,6 +439,38 @@ TEST_CASE("dupn: a request of a table gives the bits of a batch") {
   }
 }
 
+TEST_CASE("dupn: many candidates are scored as each alone") {
+  for (const UserConfig& config : variants()) {
+    const Case c(config);
+    Tape tape(cpu(), Mode::score);
+    Shopper shopper = c.model.read(c.histories[3], tape);
+    shopper.profile = c.histories.profile(3);
+    std::vector<int32_t> items;
+    for (int32_t i = 0; i < 600; ++i) items.push_back(1 + i * 5 % 12);
+    for (const ExampleGroup& group : c.model.maker().groups()) {
+      if (group.name == "next") continue;
+      std::vector<float> numbers;
+      if (group.name != "pair")
+        for (int64_t i = 0; i < 600 * group.numbers; ++i) numbers.push_back(static_cast<float>(i % 37));
+      const auto F = numbers.size() / items.size();
+      Request all{.moment = 200 * kDay, .items = items, .numbers = numbers};
+      if (group.name != "pair") all.table = group.name;
+      std::vector<std::vector<double>> together, alone;
+      c.model.score(shopper, all, tape, together);
+      for (const size_t i : {size_t{0}, size_t{1}, size_t{255}, size_t{256}, size_t{511}, size_t{599}}) {
+        Request one = all;
+        one.items = all.items.subspan(i, 1), one.numbers = all.numbers.subspan(i * F, F);
+        c.model.score(shopper, one, tape, alone);
+        for (size_t k = 0; k < alone.size(); ++k) {
+          REQUIRE(together[k].size() == 600 * alone[k].size());
+          for (size_t z = 0; z < alone[k].size(); ++z)
+            CHECK(same_bits(alone[k][z], together[k][i * alone[k].size() + z]));
+        }
+      }
+    }
+  }
+}
+
 TEST_CASE("dupn: growing changes no old score") {
   const UserConfig config = small_config();
   const Case c(config);

@@ -180,7 +180,7 @@ struct Rows {
       histories.user.push_back(user);
       for (int day = 0; day < 20; day += 2) histories.events.push_back({1 + day, 0, day * kDay});
       histories.starts.push_back(std::ssize(histories.events));
-      for (const int day : {5, 5, 9, 15}) {
+      for (const int day : {5, 5, 10, 15}) {
         Question q;
         q.user = user, q.history = user, q.moment = day * kDay;
         q.item = q.query.emplace_back(1 + asked.size() % 2 * (day == 5));
@@ -216,6 +216,8 @@ TEST_CASE("questions: a row reads what was before its moment, rows of one moment
     CHECK(train.lists.at("query").ragged()[row].size() == 1);
   }
   CHECK(test.lists.at("item").ragged()[0].size() == 8);
+  CHECK(rows.make(Part::dev).lists.at("item").values[4] == 9);  // of day 8, the last before day 10
+  CHECK(rows.make(Part::dev).lists.at("item").starts[1] == 5);
   // Rows whose query is the same are one.
   Questions same = rows.asked;
   std::ranges::fill(same.query.values, 1);
@@ -226,7 +228,7 @@ TEST_CASE("questions: parts by time, by users, by each user's last") {
   {
     Rows rows({.cuts = {"1970-01-06", "1970-01-11"}});
     for (const float day : rows.days(Part::train)) CHECK(day == 5);
-    for (const float day : rows.days(Part::dev)) CHECK(day == 9);
+    for (const float day : rows.days(Part::dev)) CHECK(day == 10);
     for (const float day : rows.days(Part::test)) CHECK(day == 15);
   }
   {
