@@ -90,7 +90,7 @@ bool parse_time(const EventsConfig& config, std::string_view text, int64_t& seco
   return asked.tm_mday == date.tm_mday && asked.tm_mon == date.tm_mon;  // no 30th of February
 }
 
-bool moment_of(const EventsConfig& config, std::string_view text, int64_t& seconds) {
+bool cut_at(const EventsConfig& config, std::string_view text, int64_t& seconds) {
   if (!config.timed() || !parse_time(config, text, seconds)) return false;
   seconds += config.with_hours() || config.time_format == "age" ? 1 : kDay;
   return true;
@@ -178,10 +178,12 @@ Catalogue Catalogue::load(const TensorFile& file, size_t count, size_t of_users)
   return catalogue;
 }
 
-void read_items(const std::string& table, const EventsConfig& config, const std::string& bad_rows,
-                Catalogue& catalogue) {
-  TableRequest request{
-      .required = {config.key.empty() ? config.item : config.key}, .bad_rows = bad_rows, .lists = true};
+void read_items(const std::string& table, const EventsConfig& config, Catalogue& catalogue,
+                const Reading& how) {
+  TableRequest request{.required = {config.key.empty() ? config.item : config.key},
+                       .bad_rows = how.bad_rows,
+                       .stop = how.stop,
+                       .lists = true};
   request.required.insert(request.required.end(), config.attributes.begin(), config.attributes.end());
   TableReader reader(table, request);
   std::vector<std::string_view> texts(config.attributes.size());
@@ -197,6 +199,7 @@ void read_items(const std::string& table, const EventsConfig& config, const std:
     } catch (const Error& error) {
       reader.reject(error);
     }
+  say_skipped(reader, how);
 }
 
 namespace {
@@ -308,9 +311,9 @@ class HistoryReader {
 }  // namespace
 
 Histories read_histories(const std::string& table, const EventsConfig& config, Catalogue& catalogue,
-                         const std::string& bad_rows, const std::atomic<bool>* stop, bool with_attributes) {
+                         const Reading& how, bool with_attributes) {
   TableRequest request{
-      .required = {config.user}, .bad_rows = bad_rows, .stop = stop, .lists = !config.lists.empty()};
+      .required = {config.user}, .bad_rows = how.bad_rows, .stop = how.stop, .lists = !config.lists.empty()};
   HistoryReader reader(config, catalogue);
   if (config.lists.empty()) {
     request.required.push_back(config.item);
@@ -319,7 +322,9 @@ Histories read_histories(const std::string& table, const EventsConfig& config, C
     for (const std::string& attribute : config.attributes)
       (with_attributes ? request.required : request.optional).push_back(attribute);
     TableReader rows(table, request);
-    return reader.read_log(rows);
+    Histories histories = reader.read_log(rows);
+    say_skipped(rows, how);
+    return histories;
   }
   const auto column = [](std::string pattern, const std::string& name) {
     return pattern.replace(pattern.find('*'), 1, name);
@@ -332,7 +337,9 @@ Histories read_histories(const std::string& table, const EventsConfig& config, C
     for (const std::string& attribute : config.attributes)
       (with_attributes ? request.required : request.optional).push_back(column(pattern, attribute));
   TableReader rows(table, request);
-  return reader.read_lists(rows);
+  Histories histories = reader.read_lists(rows);
+  say_skipped(rows, how);
+  return histories;
 }
 
 }  // namespace steelyard

@@ -85,8 +85,8 @@ struct Catalogue {
 };
 
 // Adds the items of a table that the catalogue lacks. Error(input) where one is there twice.
-void read_items(const std::string& table, const EventsConfig& config, const std::string& bad_rows,
-                Catalogue& catalogue);
+void read_items(const std::string& table, const EventsConfig& config, Catalogue& catalogue,
+                const Reading& how = {});
 
 using Profile = std::vector<std::vector<int32_t>>;  // the values of a user in each column of events.profile
 
@@ -119,20 +119,19 @@ struct Histories {
   }
 };
 
-// Items that the catalogue lacks are added to it. `with_attributes`: their columns must be there. Error(input) for a behaviour that is none of the configuration's, a time that is no time, lists of
-// different lengths.
+// Items that the catalogue lacks are added to it. `with_attributes`: their columns must be there. Error(input)
+// for a behaviour that is none of the configuration's, a time that is no time, lists of different lengths.
 Histories read_histories(const std::string& table, const EventsConfig& config, Catalogue& catalogue,
-                         const std::string& bad_rows = "stop", const std::atomic<bool>* stop = nullptr,
-                         bool with_attributes = false);
+                         const Reading& how = {}, bool with_attributes = false);
 
 // The events before a moment.
 std::span<const Event> events_before(std::span<const Event> history, int64_t moment);
 
 // Seconds since 1970 of a text in the configuration's format; false if it is none.
 bool parse_time(const EventsConfig& config, std::string_view text, int64_t& seconds);
-// What such a text means as a moment: events up to it are before it, and a day includes its evening. False if
-// it is no time.
-bool moment_of(const EventsConfig& config, std::string_view text, int64_t& seconds);
+// What such a text means as a cut: events up to it are before it, and a day includes its evening. False if it is
+// no time.
+bool cut_at(const EventsConfig& config, std::string_view text, int64_t& seconds);
 // The moment of a request behind everything that a user has done.
 int64_t moment_behind(const EventsConfig& config, std::span<const Event> history);
 

@@ -94,20 +94,22 @@ void check_task(const std::string& at, const TaskConfig& task, const EventsConfi
   if (!task.behaviour.empty() &&
       std::ranges::find(events.behaviours, task.behaviour) == events.behaviours.end())
     refuse(at + ".behaviour", '"' + task.behaviour + '"', "one of events.behaviours");
-  if (!task.of_table()) {
-    if (!task.table.empty()) refuse(at + ".table", task.table, "none of this kind of task");
-    return;
-  }
-  const auto table = tables.find(task.table);
-  if (table == tables.end()) refuse(at + ".table", '"' + task.table + '"', "a section of [tables]");
-  if (task.label.empty()) refuse(at + ".label", "empty", "the name of a column");
-  if (task.kind == "rank" && table->second.numbers.empty())
-    refuse(at + ".kind", "rank", "numbers of its table, which are what it weighs");
   if ((task.kind == "classes") != (task.classes.size() > 1))
     refuse(at + ".classes", task.classes.size(), "two or more of kind classes, else none");
   for (const std::string& name : task.classes)
     if (name.empty() || std::ranges::count(task.classes, name) > 1)
       refuse(at + ".classes", '"' + name + '"', "names, each once");
+  if (!task.of_table()) {
+    if (!task.table.empty()) refuse(at + ".table", task.table, "none of this kind of task");
+    if (!task.importance.empty()) refuse(at + ".importance", task.importance, "none of this kind of task");
+    return;
+  }
+  if (!task.behaviour.empty()) refuse(at + ".behaviour", task.behaviour, "none of this kind of task");
+  const auto table = tables.find(task.table);
+  if (table == tables.end()) refuse(at + ".table", '"' + task.table + '"', "a section of [tables]");
+  if (task.label.empty()) refuse(at + ".label", "empty", "the name of a column");
+  if (task.kind == "rank" && table->second.numbers.empty())
+    refuse(at + ".kind", "rank", "numbers of its table, which are what it weighs");
 }
 
 }  // namespace
@@ -123,7 +125,7 @@ ExampleMaker::ExampleMaker(const EventsConfig& events, const ExamplesConfig& exa
   if (tasks.empty()) fail(Fault::usage, "tasks: none; expected a section for each, as [tasks.click]");
   for (const std::string& cut : examples.cuts) {
     int64_t seconds = 0;
-    if (!moment_of(events, cut, seconds))
+    if (!cut_at(events, cut, seconds))
       refuse("examples.cuts", '"' + cut + '"', "a time as those of the events");
     cuts_.push_back(seconds);
   }
@@ -146,6 +148,8 @@ ExampleMaker::ExampleMaker(const EventsConfig& events, const ExamplesConfig& exa
   for (const auto& [name, task] : tasks) {
     const std::string at = "tasks." + name;
     check_task(at, task, events, tables);
+    if (task.of_table() && cuts_.empty() && folds == 0)
+      refuse(at + ".kind", task.kind, "examples.folds or examples.cuts beside it");
     if (task.kind == "pair" && (cuts_.empty() || folds == 0))
       refuse(at + ".kind", "pair", "examples.cuts and examples.folds beside it");
     if (task.kind == "pair" && !events.lists.empty()) refuse(at + ".kind", "pair", "a log: no events.lists");
@@ -440,12 +444,9 @@ void ExampleMaker::add_questions(RowColumns& out, const Histories& histories,
     while (end < places.size() && row_of(places[end]) == row_of(place) &&
            std::ranges::equal(query(places[end]), query(place)))
       ++end;
-    const bool last_of_user = end == places.size() || places[end].user != place.user;
-    const size_t cuts_before =
-        static_cast<size_t>(std::ranges::lower_bound(cuts_, place.moment) - cuts_.begin());
-    const Part its = config_.folds != 0 ? part_of(histories.users[place.user + 1])
-                     : !cuts_.empty()   ? static_cast<Part>(cuts_before)
-                                        : (last_of_user ? Part::dev : Part::train);
+    const auto cuts_before = std::ranges::lower_bound(cuts_, place.moment) - cuts_.begin();
+    const Part its =
+        config_.folds != 0 ? part_of(histories.users[place.user + 1]) : static_cast<Part>(cuts_before);
     if (its != part) continue;
     std::span<const Event> history;
     if (place.history >= 0) history = events_before(histories[place.history], place.moment);
@@ -515,7 +516,7 @@ void ExampleMaker::check_examples(const RowColumns& out, Part part) const {
           positive = positive || label > 0, negative = negative || label == 0;
       const bool any = positive || negative;
       if (any && (task.kind == "next" || task.kind == "classes" || (positive && negative))) continue;
-      if (part == Part::test && negative) continue;  // a metric may be undefined
+      if (part == Part::test && any) continue;  // a metric may be undefined
       fail(Fault::input, "tasks.", task.name, ": ", any ? "only one class" : "no example", " to ", of_part,
            "; expected ",
            task.kind == "next"   ? "histories of three events or more"

@@ -9,7 +9,7 @@
 //
 //   folds   the users of `dev_fold` and `test_fold`, with cuts asked at the last one; the others train, at every cut
 //   cuts    without folds, time: up to the first cut training, dev up to the second, and test behind it
-//   else    each history's last event, and each user's last row of tables, is for dev; there is no test
+//   else    each history's last event is for dev; there is no test, and no table
 #pragma once
 
 #include <array>
@@ -118,13 +118,13 @@ class ExampleMaker {
                const Tables& tables = {});
 
   const std::vector<ExampleGroup>& groups() const { return groups_; }
-  size_t profile() const { return events_.profile.size(); }
+  size_t profile_columns() const { return events_.profile.size(); }
   // What the users of the part for training did with each item before a cut.
   ItemCounts count(const Histories& histories, int64_t cut) const;
   ItemCounts count(const Histories& histories) const {
     return count(histories, cuts_.empty() ? 0 : cuts_.back());
   }
-  // `counts` are those of the last cut, for dev and test; `questions` those of each table. Error(input) if there is
+  // `counts` are those of the last cut, for dev and test; `questions` those of each table in groups(). Error(input) if there is
   // no example, or of a task only one class to train or to choose by.
   // `of_others`: they are an older model's, also for training, where otherwise each cut has its own.
   RowColumns make(const Histories& histories, Part part, const ItemCounts& counts = {},

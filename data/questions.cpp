@@ -25,11 +25,17 @@ void Questions::add(const Question& question) {
 namespace {
 
 constexpr size_t kNone = std::numeric_limits<size_t>::max();  // no column
+constexpr double kMost = 1e12, kMostImportant = 1e6;          // whose squares can be summed
 
 // NaN where the cell is empty.
 float label_of(const Row& row, size_t column, const TaskConfig& task) {
   if (!row.has(column)) return std::numeric_limits<float>::quiet_NaN();
-  if (task.kind != "classes") return static_cast<float>(row.number(column, 0, 1));
+  if (task.kind != "classes") {
+    const double label = row.number(column, 0, 1);
+    if (label != 0 && label != 1)
+      row.refuse(column, "\"" + std::string(row[column].substr(0, 80)) + "\"", "0 or 1");
+    return static_cast<float>(label);
+  }
   const auto found = std::ranges::find(task.classes, row[column]);
   if (found == task.classes.end())
     row.refuse(column, "\"" + std::string(row[column].substr(0, 80)) + "\" is no class",
@@ -41,7 +47,7 @@ float label_of(const Row& row, size_t column, const TaskConfig& task) {
 
 QuestionReader::QuestionReader(const std::string& file, const TableConfig& table, std::span<const Task> tasks,
                                const EventsConfig& events, const TokenizerConfig& tokenizer,
-                               Histories& histories, Catalogue& catalogue, const std::string& bad_rows)
+                               Histories& histories, Catalogue& catalogue, const Reading& how)
     : table_(table),
       tasks_(tasks),
       events_(events),
@@ -51,7 +57,7 @@ QuestionReader::QuestionReader(const std::string& file, const TableConfig& table
       last_(static_cast<size_t>(histories.users.size()), -1) {
   for (int64_t h = 0; h < histories.size(); ++h)
     last_[static_cast<size_t>(histories.user[static_cast<size_t>(h)]) + 1] = h;
-  TableRequest request{.bad_rows = bad_rows, .lists = !events.lists.empty()};
+  TableRequest request{.bad_rows = how.bad_rows, .stop = how.stop, .lists = !events.lists.empty()};
   const auto column = [&](const std::string& name) {
     if (name.empty()) return kNone;
     request.required.push_back(name);
@@ -86,17 +92,17 @@ void QuestionReader::read(const Row& row, Question& out) {
   if (!row.has(user_)) row.refuse(user_, "no user", "the name of one");
   if (item_ != kNone && !row.has(item_)) row.refuse(item_, "no item", "the name of one");
   const bool at_a_time = time_ != kNone && (row.has(time_) || !tasks_.empty());
-  if (at_a_time && !moment_of(events_, row[time_], out.moment))
+  if (at_a_time && !parse_time(events_, row[time_], out.moment))
     row.refuse(time_, "\"" + std::string(row[time_].substr(0, 80)) + "\" is no time",
                "events.time_format = \"" + events_.time_format + "\"");
   out.numbers.clear(), out.labels.clear(), out.importance.clear(), out.query.clear();
   for (const size_t column : numbers_)
-    out.numbers.push_back(row.has(column) ? static_cast<float>(row.number(column)) : 0);
-  constexpr double kMost = 1e6;
+    out.numbers.push_back(row.has(column) ? static_cast<float>(row.number(column, -kMost, kMost)) : 0);
   for (size_t k = 0; k < tasks_.size(); ++k) {
     out.labels.push_back(label_of(row, labels_[k], tasks_[k]));
-    out.importance.push_back(
-        importance_[k] == kNone ? 1 : static_cast<float>(row.number(importance_[k], 0, kMost)));
+    out.importance.push_back(importance_[k] == kNone || !row.has(importance_[k])
+                                 ? 1
+                                 : static_cast<float>(row.number(importance_[k], 0, kMostImportant)));
   }
   // Nothing is wrong with the row: now it may add to what is known.
   const int32_t id = histories_.users.add(row[user_]);
@@ -116,16 +122,17 @@ void QuestionReader::read(const Row& row, Question& out) {
 
 Questions read_questions(const std::string& file, const TableConfig& table, std::span<const Task> tasks,
                          const EventsConfig& events, const TokenizerConfig& tokenizer, Histories& histories,
-                         Catalogue& catalogue, const std::string& bad_rows) {
-  QuestionReader reader(file, table, tasks, events, tokenizer, histories, catalogue, bad_rows);
+                         Catalogue& catalogue, const Reading& how) {
+  QuestionReader reader(file, table, tasks, events, tokenizer, histories, catalogue, how);
   Questions all;
   for (Question question; reader.next(question);) all.add(question);
+  if (!table.file.empty()) say_skipped(reader.table(), how);  // of lines the histories' reader has spoken
   return all;
 }
 
 void read_profiles(const std::string& file, const EventsConfig& events, Histories& histories,
-                   Catalogue& catalogue, const std::string& bad_rows) {
-  TableRequest request{.required = {events.user}, .bad_rows = bad_rows, .lists = true};
+                   Catalogue& catalogue, const Reading& how) {
+  TableRequest request{.required = {events.user}, .bad_rows = how.bad_rows, .stop = how.stop, .lists = true};
   request.required.insert(request.required.end(), events.profile.begin(), events.profile.end());
   TableReader reader(file, request);
   std::vector<Profile> values;  // by the user's id; empty: not there
@@ -142,6 +149,7 @@ void read_profiles(const std::string& file, const EventsConfig& events, Historie
     } catch (const Error& error) {
       reader.reject(error);
     }
+  say_skipped(reader, how);
   histories.profiles.assign(events.profile.size(), {});
   for (const Profile& of_user : values)
     for (size_t k = 0; k < histories.profiles.size(); ++k) {

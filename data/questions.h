@@ -18,12 +18,15 @@ struct TableConfig {
   template <class F>
   void fields(F&& f) {
     f("file", file, "its rows, relative to the data folder; empty: the lines of ready sequences themselves");
-    f("time", time, "column of the moment, as those of events; empty: behind all that the user did");
+    f("time", time,
+      "column of the moment, as those of events, which count if before it; empty: behind all that the user "
+      "did");
     f("item", item, "column of the item that is asked about; empty: none");
     f("attributes", attributes,
       "columns of its attributes, in the order of events.attributes; empty: not here");
     f("query", query, "column of the text that was searched for; empty: none");
-    f("numbers", numbers, "columns of numbers that heads see, and that a task of kind rank weighs");
+    f("numbers", numbers,
+      "columns of numbers that heads see, and that a task of kind rank weighs; an empty cell is 0");
   }
 };
 using Tables = std::map<std::string, TableConfig>;
@@ -43,7 +46,7 @@ struct TaskConfig {
     f("weight", weight, "of the task's loss in the sum");
     f("table", table, "the one of [tables] that asks");
     f("label", label, "its column of the answer: 0 or 1, or a class; an empty cell is not asked");
-    f("importance", importance, "its column of a factor of the row's loss; empty: 1");
+    f("importance", importance, "its column of a factor of the row's loss; no column or an empty cell: 1");
     f("classes", classes, "the answers that there are, in order");
   }
   bool of_table() const { return kind == "binary" || kind == "classes" || kind == "rank"; }
@@ -57,7 +60,7 @@ bool ask_for(const Tasks& tasks, std::string_view kind);  // does any of them?
 
 // A row of a table.
 struct Question {
-  int32_t user = 0, item = -1;  // in Histories::users; −1: no item
+  int32_t user = 0, item = -1;  // as Histories::user counts; −1: no item
   int64_t history = -1;         // −1: the user has none
   int64_t moment = 0;
   std::vector<int32_t> query = {};                  // words of the catalogue
@@ -81,11 +84,13 @@ class QuestionReader {
  public:
   // Users, items and words that are new are added. Of a user with several histories the last one is asked; a
   // table without a file of its own is the lines of the file of ready sequences, each about itself. Without
-  // tasks, to score, the time may be missing: behind all that the user did.
+  // tasks, to score, the time may be missing: behind all that the user did. Error(input) for a bad row, unless
+  // it is to be skipped.
   QuestionReader(const std::string& file, const TableConfig& table, std::span<const Task> tasks,
                  const EventsConfig& events, const TokenizerConfig& tokenizer, Histories& histories,
-                 Catalogue& catalogue, const std::string& bad_rows = "stop");
+                 Catalogue& catalogue, const Reading& how = {});
   bool next(Question& question);  // false at the end
+  const TableReader& table() const { return *reader_; }
 
  private:
   void read(const Row& row, Question& out);
@@ -108,11 +113,11 @@ class QuestionReader {
 
 Questions read_questions(const std::string& file, const TableConfig& table, std::span<const Task> tasks,
                          const EventsConfig& events, const TokenizerConfig& tokenizer, Histories& histories,
-                         Catalogue& catalogue, const std::string& bad_rows = "stop");
+                         Catalogue& catalogue, const Reading& how = {});
 
 // The users' table, of events.profile, into histories.profiles; users that are new are added. Error(input)
 // where one is there twice.
 void read_profiles(const std::string& file, const EventsConfig& events, Histories& histories,
-                   Catalogue& catalogue, const std::string& bad_rows = "stop");
+                   Catalogue& catalogue, const Reading& how = {});
 
 }  // namespace steelyard

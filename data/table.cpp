@@ -462,6 +462,10 @@ bool TableReader::next(Row& row) {
   return false;
 }
 
+std::string TableReader::summary() const {
+  return skipped_ == 0 ? "" : text(name_, ": ", skipped_, " bad rows skipped; the first: ", reports_.front());
+}
+
 void TableReader::reject(const Error& error) {
   skip(error);
   --good_;

@@ -24,6 +24,7 @@
 
 #include <atomic>
 #include <cstdint>
+#include <functional>
 #include <limits>
 #include <memory>
 #include <string>
@@ -41,6 +42,13 @@ struct TableRequest {
   const std::atomic<bool>* stop = nullptr;  // set by a signal handler: the next row is an Error(interrupted)
   bool lists =
       false;  // an array of JSON is a cell, too: its values with a blank between; else it is malformed
+};
+
+// How a table is read that is read to its end.
+struct Reading {
+  std::string bad_rows = "stop";                     // as in TableRequest
+  const std::atomic<bool>* stop = nullptr;           // as there
+  std::function<void(const std::string&)> say = {};  // hears of rows that were skipped
 };
 
 // One row: the texts of the wanted columns. Its views live until the reader's next call.
@@ -103,6 +111,7 @@ class TableReader {
   const std::vector<std::string>& reports() const {
     return reports_;
   }  // the messages of the first few of them
+  std::string summary() const;  // a line about them; empty if there is none
   const std::string& name() const { return name_; }
 
   static constexpr size_t kLongestRow = size_t{1} << 24;  // 16 MiB: a longer row is malformed
@@ -159,5 +168,9 @@ class TableReader {
   int64_t good_ = 0, skipped_ = 0;
   std::vector<std::string> reports_;
 };
+
+inline void say_skipped(const TableReader& reader, const Reading& how) {
+  if (how.say && reader.skipped() > 0) how.say(reader.summary());
+}
 
 }  // namespace steelyard

@@ -120,7 +120,6 @@ void Dupn::add_head(Parameters::Scope at, const Task& task, const ExampleGroup& 
   const int64_t F = rank ? 0 : group.numbers, E = config_.candidate && group.items && !rank ? depth_ : 0;
   const int64_t in = rep_ + E + F,
                 last = rank ? group.numbers : std::max<int64_t>(1, std::ssize(task.classes));
-  require(in > 0, ("tasks." + task.name + ".table").c_str(), task.table, "something that its head can see");
   const int64_t out = config_.head_layers > 0 ? config_.head_width : last;
   // Weights begin alike and above 0, below which they would not learn.
   const Init begin = constant(rank ? real(0.1) : real(0));

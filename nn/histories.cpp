@@ -21,7 +21,7 @@ int32_t recency(bool timed, int64_t minutes, int64_t events) {
 template <class List, class Numbers>
 void HistoryRows::take(const ExampleMaker& maker, List list, Numbers numbers) {
   item = list("item"), minutes = list("minutes"), older = list("older"), query = list("query");
-  for (size_t k = 0; k < maker.profile(); ++k) profile.push_back(list(text("profile/", k)));
+  for (size_t k = 0; k < maker.profile_columns(); ++k) profile.push_back(list(text("profile/", k)));
   for (size_t p = 0; p < kProperties; ++p) properties[p] = list(kPropertyNames[p]);
   for (const ExampleGroup& group : maker.groups()) {
     const std::string& name = group.name;

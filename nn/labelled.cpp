@@ -39,10 +39,6 @@ bool PairReader::next(LabelledPair& pair) {
   return false;
 }
 
-std::string PairReader::skipped() const {
-  if (reader_.skipped() == 0) return "";
-  return text(reader_.name(), ": ", reader_.skipped(),
-              " bad rows skipped; the first: ", reader_.reports().front());
-}
+std::string PairReader::skipped() const { return reader_.summary(); }
 
 }  // namespace steelyard

@@ -43,9 +43,20 @@ void UserConfig::validate() const {
   const bool items =
       std::ranges::any_of(maker.groups(), [](const ExampleGroup& group) { return group.items; });
   require(!dupn.target || items, "dupn.target", "true", "a task about items, which it looks at");
-  require(!ask_for(tasks, "next") || dupn.pooling != "none" || dupn.newest_state || dupn.newest_item ||
-              !events.profile.empty(),
-          "dupn.pooling", dupn.pooling, "a representation: a task asks for the next item");
+  for (const ExampleGroup& group : maker.groups())
+    for (const Task& task : group.tasks) {
+      const bool of_rep = task.kind == "next" || task.kind == "rank";
+      const bool sees = !of_rep && (group.numbers > 0 || (group.items && dupn.candidate));
+      require(reads_users() || sees, "dupn.pooling", dupn.pooling,
+              ("something that tasks." + task.name + " can see").c_str());
+    }
+  for (const auto& [name, table] : tables)
+    require(table.query.empty() || dupn.pooling == "attention", ("tables." + name + ".query").c_str(),
+            table.query, "dupn.pooling = \"attention\" beside it, which is what sees queries");
+}
+
+bool UserConfig::reads_users() const {
+  return dupn.pooling != "none" || dupn.newest_state || dupn.newest_item || !events.profile.empty();
 }
 
 struct UserModel::Parts {
@@ -152,11 +163,15 @@ struct UserModel::Parts::View {
   Var rep, weights;
 };
 
+namespace {
+
 // A request about nothing but the user.
 Request alone(const Request& request) {
   static const int32_t nobody = -1;
   return {.moment = request.moment, .items = {&nobody, 1}, .query = request.query};
 }
+
+}  // namespace
 
 // Reads the newest of these events behind what the shopper has read.
 void UserModel::Parts::extend(Shopper& shopper, std::span<const Event> events, int64_t newest,
@@ -445,9 +460,9 @@ Named metrics_of(const std::string& kind, const Answers& a) {
 
 }  // namespace
 
-std::vector<std::string> UserModel::metrics_of(const std::string& kind) {
+std::vector<std::string> UserModel::metric_names(const std::string& kind) {
   std::vector<std::string> names;
-  for (const auto& [name, value] : steelyard::metrics_of(kind, {})) names.emplace_back(name);
+  for (const auto& [name, value] : metrics_of(kind, {})) names.emplace_back(name);
   return names;
 }
 
@@ -459,7 +474,7 @@ std::vector<std::pair<std::string, double>> UserModel::metrics(const std::vector
   std::map<std::string, Mean> means;
   size_t k = 0;
   for (const auto& [name, task] : parts_->config.tasks)
-    for (const auto& [key, value] : steelyard::metrics_of(task.kind, answers[k++])) {
+    for (const auto& [key, value] : metrics_of(task.kind, answers[k++])) {
       list.emplace_back(name + "." + key, value.value_or(NAN));
       Mean& mean = means[key];
       if (value) mean.sum += *value, ++mean.count;

@@ -32,6 +32,7 @@ struct UserConfig {
     f("tokenizer", tokenizer, "the words of queries");
   }
   void validate() const;
+  bool reads_users() const;  // or there is no representation
 };
 
 // What a model says of all examples of some rows: of pair, binary and rank a probability; of classes that of the
@@ -76,7 +77,7 @@ class UserModel {
   // The same bits as reading the longer history, as long as that has no more than examples.longest events.
   // Error(input) if the event is older than the newest.
   void append(Shopper& shopper, const Event& event, Tape& tape) const;
-  std::vector<int32_t> words(std::string_view query) const;  // that the model knows, for Request::query
+  std::vector<int32_t> words(std::string_view query) const;  // for Request::query; 0: not known
   std::vector<real> represent(const Shopper& shopper, const Request& request, Tape& tape) const;
   // Of each task that the request's table or, without one, pairs have, in the order of their names, the
   // probability of each item, of classes those of all classes of each. Error(usage) if nobody asks.
@@ -99,7 +100,7 @@ class UserModel {
   // "TASK.KEY" for the keys of its kind, and each key's mean over the tasks; NaN where the data do not define
   // it.
   std::vector<std::pair<std::string, double>> metrics(const std::vector<Answers>& answers) const;
-  static std::vector<std::string> metrics_of(const std::string& kind);
+  static std::vector<std::string> metric_names(const std::string& kind);
   const ExampleMaker& maker() const;  // of its configuration
 
  private:

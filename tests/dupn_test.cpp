@@ -359,7 +359,7 @@ TEST_CASE("dupn: a request gives the bits of a batch, a behaviour more those of 
     Tape tape(cpu(), Mode::score);
     std::vector<size_t> at(config.tasks.size());
     int64_t cut = 0;
-    REQUIRE(moment_of(config.events, config.examples.cuts.back(), cut));
+    REQUIRE(cut_at(config.events, config.examples.cuts.back(), cut));
     for (int64_t row = 0; row < rows.size(); ++row) {
       if (rows.groups[0].visible[row].empty()) continue;  // not of pairs
       const int32_t user = rows.user[static_cast<size_t>(row)];
@@ -569,7 +569,7 @@ TEST_CASE("dupn: options that no model can have") {
   refused([](UserConfig& c) { c.dupn.item_penalty = -1; }, "dupn.item_penalty: -1");
   refused([](UserConfig& c) { c.dupn.target = true, c.dupn.pooling = "mean"; }, "dupn.target: true");
   refused([](UserConfig& c) { c.dupn.pooling = "none", c.dupn.newest_state = c.dupn.newest_item = false; },
-          "dupn.pooling: none; expected a representation");
+          "dupn.pooling: none; expected something that tasks.next can see");
   refused(
       [](UserConfig& c) {
         c.dupn.target = true, c.tasks = {{"next", {.kind = "next"}}};

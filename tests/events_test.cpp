@@ -155,7 +155,7 @@ TEST_CASE("events: a table of items, and lists by blanks") {
   config.attributes = {"tags"};
   config.lists = {"*"};
   Catalogue catalogue(1);
-  read_items(folder / "items.tsv", config, "stop", catalogue);
+  read_items(folder / "items.tsv", config, catalogue);
   const Histories histories = read_histories(folder / "s.tsv", config, catalogue);
   CHECK(listed(histories, catalogue) == "u: i2/0@0 i1/0@0 i3/0@0; ");
   CHECK(catalogue.attributes[0].starts == std::vector<int64_t>{0, 0, 2, 2, 2});
@@ -163,7 +163,7 @@ TEST_CASE("events: a table of items, and lists by blanks") {
   write_file(folder / "items.tsv", "id\ttags\ni1\t7\ni1\t8\n");
   Catalogue other(1);
   check_fails(
-      Fault::input, [&] { read_items(folder / "items.tsv", config, "stop", other); },
+      Fault::input, [&] { read_items(folder / "items.tsv", config, other); },
       "items.tsv:3:1: id: an item that was there before; expected every item once");
 }
 
@@ -176,7 +176,7 @@ TEST_CASE("events: bad rows are refused with their place, or skipped") {
     check_fails(
         Fault::input, [&] { read_histories(folder / "log.tsv", log_config(), catalogue); },
         "log.tsv:3:", part);
-    CHECK(read_histories(folder / "log.tsv", log_config(), catalogue, "skip").events.size() == 1);
+    CHECK(read_histories(folder / "log.tsv", log_config(), catalogue, {.bad_rows = "skip"}).events.size() == 1);
   };
   refused("u\ti\tview\t2020-01-01 00:00", "what: \"view\" is no behaviour; expected one of click, buy");
   refused("u\ti\t\t2020-01-01 00:00", "is no behaviour");

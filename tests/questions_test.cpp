@@ -47,7 +47,7 @@ struct Shop {
   }
   Questions read(const TempDir& folder, const std::string& bad_rows = "stop") {
     return read_questions(folder / "shown.tsv", shown_config(), tasks, events, {}, histories, catalogue,
-                          bad_rows);
+                          {.bad_rows = bad_rows});
   }
   std::vector<Task> tasks = shown_tasks();
   EventsConfig events = log_config();
@@ -69,7 +69,7 @@ TEST_CASE("questions: a row has a moment, an item, words, numbers and answers, s
   REQUIRE(q.size() == 2);
   CHECK(q.user == std::vector<int32_t>{0, 1});
   CHECK(q.history == std::vector<int64_t>{0, -1});
-  CHECK(q.moment == std::vector<int64_t>{3 * kDay, 3 * kDay});  // the day's evening is over
+  CHECK(q.moment == std::vector<int64_t>{2 * kDay, 2 * kDay});  // what was on the day itself is not before it
   CHECK(q.item == std::vector<int32_t>{1, 2});
   CHECK(shop.catalogue.words[q.query.ragged()[0][0]] == "red");
   CHECK(q.query.ragged()[1].size() == 1);
@@ -91,6 +91,8 @@ TEST_CASE("questions: what is wrong with a row is said, or the row is skipped") 
       {"w\t1970-01-03\t\tshoes\t1\t2\t1\thigh\t5\n", "no item; expected the name of one"},
       {"w\t1970-01-03\tj\tshoes\tmany\t2\t1\thigh\t5\n", "x: "},
       {"w\t1970-01-03\tj\tshoes\t1\t2\t2\thigh\t5\n", "click: "},
+      {"w\t1970-01-03\tj\tshoes\t1\t2\t0.5\thigh\t5\n", "click: \"0.5\"; expected 0 or 1"},
+      {"w\t1970-01-03\tj\tshoes\t1e30\t2\t1\thigh\t5\n", "x: "},
       {"w\t1970-01-03\tj\tshoes\t1\t2\t1\tdear\t5\n", "\"dear\" is no class; expected one of low, high"},
       {"w\t1970-01-03\tj\tshoes\t1\t2\t1\thigh\t-1\n", "gain: "}};
   for (const auto& row : bad) {
@@ -137,11 +139,11 @@ TEST_CASE("questions: lines of ready sequences ask about themselves") {
   TableConfig table;
   table.item = "shown", table.attributes = {"of"};
   Catalogue catalogue(1);
-  Histories histories = read_histories(folder / "s.jsonl", events, catalogue, "skip");
+  Histories histories = read_histories(folder / "s.jsonl", events, catalogue, {.bad_rows = "skip"});
   REQUIRE(histories.size() == 2);
   const std::vector<Task> tasks = {{{.kind = "binary", .table = "t"}, "click", 0}};
-  const Questions q =
-      read_questions(folder / "s.jsonl", table, tasks, events, {}, histories, catalogue, "skip");
+  const Questions q = read_questions(folder / "s.jsonl", table, tasks, events, {}, histories, catalogue,
+                                     {.bad_rows = "skip"});
   REQUIRE(q.size() == 2);  // the second line was none
   CHECK(q.history == std::vector<int64_t>{0, 1});
   CHECK(q.user == std::vector<int32_t>{0, 0});
@@ -224,7 +226,7 @@ TEST_CASE("questions: a row reads what was before its moment, rows of one moment
   CHECK(rows.maker.make(rows.histories, Part::train, {}, false, {&same, 1}).ids.at("user").size() == 40);
 }
 
-TEST_CASE("questions: parts by time, by users, by each user's last") {
+TEST_CASE("questions: parts by time and by users") {
   {
     Rows rows({.cuts = {"1970-01-06", "1970-01-11"}});
     for (const float day : rows.days(Part::train)) CHECK(day == 5);
@@ -241,11 +243,12 @@ TEST_CASE("questions: parts by time, by users, by each user's last") {
     CHECK(seen == std::vector<int>(40, 4));
     CHECK(rows.days(Part::train).size() > rows.days(Part::dev).size());
   }
-  Rows rows({});
-  for (const float day : rows.days(Part::dev)) CHECK(day == 15);
-  for (const float day : rows.days(Part::train)) CHECK(day < 15);
+  Rows rows({.cuts = {"1970-01-06"}});
+  for (const float day : rows.days(Part::dev)) CHECK(day > 5);
   check_fails(
       Fault::usage, [&] { rows.make(Part::test); }, "examples.cuts: fewer than two");
+  check_fails(
+      Fault::usage, [] { Rows({}); }, "tasks.open.kind: binary; expected examples.folds or");
 }
 
 TEST_CASE("questions: events of the future change no row") {
@@ -263,7 +266,7 @@ TEST_CASE("questions: options of tables and their tasks") {
     Tasks tasks = Rows::named();
     change(tables["t"], tasks.at("open"));
     check_fails(
-        Fault::usage, [&] { ExampleMaker(log_config(), {}, tasks, tables); }, part);
+        Fault::usage, [&] { ExampleMaker(log_config(), {.folds = 2}, tasks, tables); }, part);
   };
   refused([](TableConfig& t, TaskConfig&) { t.file = ""; }, "tables.t.file: empty; expected the name");
   refused(
@@ -293,7 +296,8 @@ TEST_CASE("questions: options of tables and their tasks") {
   check_fails(
       Fault::usage,
       [&] {
-        ExampleMaker(log_config(), {}, Rows::named(), {{"t", Rows::table()}, {"pair", Rows::table()}});
+        ExampleMaker(log_config(), {.folds = 2}, Rows::named(),
+                     {{"t", Rows::table()}, {"pair", Rows::table()}});
       },
       "tables.pair: a table; expected another name");
 }

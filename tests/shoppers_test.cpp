@@ -168,7 +168,7 @@ TEST_CASE("shoppers: their files are a log that can be read") {
   config.key = "id";
   config.attributes = {"category", "brand"};
   Catalogue catalogue(2);
-  read_items(folder / "catalogue.tsv", config, "stop", catalogue);
+  read_items(folder / "catalogue.tsv", config, catalogue);
   const int32_t items = catalogue.items.size();
   const Histories histories = read_histories(folder / "events.tsv", config, catalogue);
   CHECK(histories.events.size() == shoppers.events.size());

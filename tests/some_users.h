@@ -141,6 +141,7 @@ inline std::vector<UserConfig> variants() {
   list.push_back(with_tables(whole));
   list.push_back(with_tables(whole)), list.back().dupn.head_layers = 0, list.back().dupn.target = true;
   list.push_back(with_tables(whole)), list.back().dupn.candidate = false, list.back().dupn.pooling = "mean";
+  list.back().tables["shown"].query = "";
   return list;
 }
 

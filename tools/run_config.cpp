@@ -38,7 +38,7 @@ void UserRunConfig::validate() const {
           "0 beside dupn.frozen: a decay would move what is frozen");
   std::set<std::string> known;
   for (const auto& [name, task] : tasks)
-    for (const std::string& metric : UserModel::metrics_of(task.kind))
+    for (const std::string& metric : UserModel::metric_names(task.kind))
       known.insert({metric, name + "." + metric});
   if (!known.contains(trainer.criterion))
     fail(Fault::usage, "trainer.criterion: no metric \"", trainer.criterion, "\"; expected one of ",

@@ -29,6 +29,10 @@ Histories read_log(UserModel& model, const std::string& file, const UsersRequest
   return histories;
 }
 
+void refuse_stdin_twice(const std::string& data, bool twice) {
+  if (data == "-" && twice) fail(Fault::usage, "DATA: -; expected a file, which is read twice");
+}
+
 Shopper read_shopper(const UserModel& model, const Histories& histories, int64_t history, Tape& tape) {
   Shopper shopper = model.read(histories[history], tape);
   shopper.profile = histories.profile(histories.user[static_cast<size_t>(history)]);
@@ -95,18 +99,18 @@ std::string npy(const std::vector<std::vector<real>>& rows) {
 
 std::vector<Questions> read_tables(const UserConfig& config, const ExampleMaker& maker,
                                    const std::string& log, const std::string& data_dir, Histories& histories,
-                                   Catalogue& catalogue, const std::string& bad_rows) {
+                                   Catalogue& catalogue, const Reading& how) {
   std::vector<Questions> questions;
   for (const ExampleGroup& group : maker.groups()) {
     const auto found = config.tables.find(group.name);
     if (found == config.tables.end()) continue;
     const TableConfig& table = found->second;
     const std::string file = table.file.empty() ? log : in_folder(data_dir, table.file);
-    questions.push_back(read_questions(file, table, group.tasks, config.events, config.tokenizer, histories,
-                                       catalogue, bad_rows));
+    questions.push_back(
+        read_questions(file, table, group.tasks, config.events, config.tokenizer, histories, catalogue, how));
   }
   if (!config.events.users.empty())
-    read_profiles(in_folder(data_dir, config.events.users), config.events, histories, catalogue, bad_rows);
+    read_profiles(in_folder(data_dir, config.events.users), config.events, histories, catalogue, how);
   return questions;
 }
 
@@ -166,6 +170,7 @@ void score_users(UserModel& model, const UsersRequest& o) {
   if (o.events.empty() != of_lines)
     fail(Fault::usage, "--events: ", o.events.empty() ? "missing" : o.events, "; expected ",
          of_lines ? "none: DATA has the histories" : "the users' histories");
+  refuse_stdin_twice(o.data, of_lines || o.events == "-");
   Histories histories = read_log(model, of_lines ? o.data : o.events, o);
   QuestionReader reader(o.data, table, {}, config.events, config.tokenizer, histories, model.catalogue());
   Output out;
@@ -186,32 +191,37 @@ void score_users(UserModel& model, const UsersRequest& o) {
     out.flush();
     waiting.clear();
   };
-  constexpr int64_t kWaiting = 1 << 16;  // rows
-  try {
-    int64_t rows = 0;
-    for (Question q; reader.next(q); ++rows) {
-      const bool same = !waiting.empty() && waiting.back().user == q.user &&
-                        waiting.back().moment == q.moment && waiting.back().history == q.history &&
-                        waiting.back().query == q.query;
-      if (rows >= kWaiting && !same) answer_all(), rows = 0;
-      if (waiting.empty() || !same) waiting.push_back({q.user, q.history, q.moment, q.query, {}, {}});
-      waiting.back().items.push_back(q.item);
-      waiting.back().numbers.insert(waiting.back().numbers.end(), q.numbers.begin(), q.numbers.end());
+  constexpr int64_t kWaiting = 1 << 16;
+  int64_t rows = 0;  // of those that wait
+  const auto ask = [&](const Question& q) {
+    if (waiting.empty() || waiting.back().user != q.user || waiting.back().moment != q.moment ||
+        waiting.back().history != q.history || waiting.back().query != q.query) {
+      if (rows >= kWaiting) answer_all(), rows = 0;
+      waiting.push_back({q.user, q.history, q.moment, q.query, {}, {}});
     }
-  } catch (const Error&) {
-    answer_all();  // whatever was read before a bad row is finished first
-    throw;
+    Asked& last = waiting.back();
+    last.items.push_back(q.item), ++rows;
+    last.numbers.insert(last.numbers.end(), q.numbers.begin(), q.numbers.end());
+  };
+  std::exception_ptr bad;
+  for (Question q;;) {
+    try {
+      if (!reader.next(q)) break;
+    } catch (const Error&) {
+      bad = std::current_exception();  // whatever was read before a bad row is finished first
+      break;
+    }
+    ask(q);
   }
   answer_all();
+  if (bad) std::rethrow_exception(bad);
 }
 
 void encode_users(UserModel& model, const UsersRequest& o) {
   if (model.config().dupn.target)
     fail(Fault::usage,
          "encode: the model's attention looks at a candidate (dupn.target); expected one that does not");
-  const DupnConfig& dupn = model.config().dupn;
-  if (dupn.pooling == "none" && !dupn.newest_state && !dupn.newest_item &&
-      model.config().events.profile.empty())
+  if (!model.config().reads_users())
     fail(Fault::usage, "encode: the model reads no history (dupn.pooling); expected one that does");
   const Histories histories = read_log(model, o.data, o);
   const auto vector = [&](int64_t h, Tape& tape) {
@@ -249,10 +259,13 @@ void explain_user(UserModel& model, const UsersRequest& o) {
   if (model.config().dupn.target && o.item.empty())
     fail(Fault::usage, "explain: --item is needed: the model's attention looks at a candidate");
   const Histories histories = read_log(model, o.events, o);
-  const int32_t user = histories.users.find(o.user);
-  if (user == 0) fail(Fault::input, o.events, ": no events of user \"", o.user, "\"; expected some");
+  const int32_t user = histories.users.find(o.user) - 1;
   int64_t number_of = histories.size() - 1;  // the last of the user's
-  while (histories.user[static_cast<size_t>(number_of)] != user - 1) --number_of;
+  while (number_of >= 0 && histories.user[static_cast<size_t>(number_of)] != user) --number_of;
+  if (number_of < 0 || histories[number_of].empty())
+    fail(Fault::input, o.events, ": no events of user \"", o.user, "\"; expected some");
+  if (!o.query.empty() && model.catalogue().words.size() == 1)
+    fail(Fault::usage, "--query: \"", o.query, "\"; expected none: the model knows no queries");
   const std::span<const Event> history = histories[number_of];
   Tape tape(cpu(), Mode::score);
   const Shopper shopper = read_shopper(model, histories, number_of, tape);
@@ -295,14 +308,16 @@ void evaluate_users(UserModel& model, const UsersRequest& o) {
   if (wanted != "train" && wanted != "dev" && wanted != "test")
     fail(Fault::usage, "--part: \"", wanted, "\"; expected train, dev or test");
   const Part part = wanted == "train" ? Part::train : wanted == "dev" ? Part::dev : Part::test;
+  refuse_stdin_twice(o.data,
+                     std::ranges::any_of(config.tables, [](const auto& t) { return t.second.file.empty(); }));
   Histories histories = read_histories(o.data, config.events, model.catalogue());
   const std::vector<Questions> questions =
       read_tables(config, model.maker(), o.data, folder_of(o, o.data), histories, model.catalogue());
   const RowColumns columns = model.maker().make(histories, part, model.catalogue().counts, false, questions);
   const std::vector<Answers> answers = model.answer(HistoryRows(columns, model.maker()), Workers(o.threads));
+  const Metrics metrics = model.metrics(answers);
   Output out;
   out << "{\"rows\":" << std::to_string(columns.ids.at("user").size()) << ",\"tasks\":{";
-  const Metrics metrics = model.metrics(answers);
   const char* comma = "";
   for (const auto& [name, task] : config.tasks) {
     out << comma << json_text(name) << ":{";

@@ -34,7 +34,7 @@ struct UsersRequest {
 // are relative to the folder, `log` has been read into the histories.
 std::vector<Questions> read_tables(const UserConfig& config, const ExampleMaker& maker,
                                    const std::string& log, const std::string& data_dir, Histories& histories,
-                                   Catalogue& catalogue, const std::string& bad_rows = "stop");
+                                   Catalogue& catalogue, const Reading& how = {});
 
 // A model's catalogue grows by what the files bring.
 void score_users(UserModel& model, const UsersRequest& request);  // a line per row of DATA

@@ -39,14 +39,16 @@ class UsersJob final : public Job {
     }
     for (const std::string& file : {events.items, events.users})
       if (!file.empty()) read(data_path(file));
-    for (const auto& [name, table] : config_.tables)
-      if (!table.file.empty()) read(data_path(table.file));
-    if (!events.items.empty()) read_items(data_path(events.items), events, config_.data.bad_rows, catalogue);
-    Histories histories =
-        read_histories(log, events, catalogue, config_.data.bad_rows, shop.stop, events.items.empty());
     const ExampleMaker maker(events, config_.examples, config_.tasks, config_.tables);
+    for (const ExampleGroup& group : maker.groups())
+      if (const auto table = config_.tables.find(group.name);
+          table != config_.tables.end() && !table->second.file.empty())
+        read(data_path(table->second.file));
+    const Reading how{config_.data.bad_rows, shop.stop, shop.say};
+    if (!events.items.empty()) read_items(data_path(events.items), events, catalogue, how);
+    Histories histories = read_histories(log, events, catalogue, how, events.items.empty());
     const std::vector<Questions> questions =
-        read_tables(config_, maker, log, config_.run.data_dir, histories, catalogue, config_.data.bad_rows);
+        read_tables(config_, maker, log, config_.run.data_dir, histories, catalogue, how);
     if (!older) catalogue.counts = maker.count(histories);
     model_.emplace(config_, std::move(catalogue), static_cast<uint64_t>(config_.trainer.seed),
                    older ? &*older : nullptr);
@@ -120,9 +122,11 @@ class UsersJob final : public Job {
     UserConfig &ours = config_, theirs = older.config();
     // What gives the parameters of a name their meaning.
     for (const std::string& key : differences(theirs, ours))
-      if (update ? !key.starts_with("examples.") && key != "events.items" && key != "events.users" &&
-                       !(key.starts_with("tables.") && key.ends_with(".file"))
-                 : key == "events.behaviours" || key == "events.attributes" || key == "events.profile")
+      if (update
+              ? !key.starts_with("examples.") && key != "events.items" && key != "events.users" &&
+                    !(key.starts_with("tables.") && key.ends_with(".file"))
+              : key == "events.behaviours" || key == "events.attributes" || key == "events.profile" ||
+                    key.ends_with(".numbers") || key.ends_with(".classes") || key.starts_with("tokenizer."))
         refuse_difference(key, path);
     if (update) check_optimizer(older.metadata(), config_.optimizer, path);
     return older;
