@@ -94,7 +94,6 @@ class QuestionReader {
 
  private:
   void read(const Row& row, Question& out);
-  int64_t history_of(const Row& row);
 
   const TableConfig table_;
   const std::span<const Task> tasks_;
@@ -103,7 +102,6 @@ class QuestionReader {
   Catalogue& catalogue_;
   Tokenizer tokenizer_;
   Tokens tokens_;
-  std::vector<std::string> columns_;
   size_t user_, item_, query_, time_;
   std::vector<size_t> attributes_, numbers_, labels_, importance_;
   std::vector<int64_t> last_;  // history of each user

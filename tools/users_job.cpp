@@ -122,12 +122,19 @@ class UsersJob final : public Job {
     UserConfig &ours = config_, theirs = older.config();
     // What gives the parameters of a name their meaning.
     for (const std::string& key : differences(theirs, ours))
-      if (update
-              ? !key.starts_with("examples.") && key != "events.items" && key != "events.users" &&
-                    !(key.starts_with("tables.") && key.ends_with(".file"))
-              : key == "events.behaviours" || key == "events.attributes" || key == "events.profile" ||
-                    key.ends_with(".numbers") || key.ends_with(".classes") || key.starts_with("tokenizer."))
+      if (update ? !key.starts_with("examples.") && key != "events.items" && key != "events.users" &&
+                       !(key.starts_with("tables.") && key.ends_with(".file"))
+                 : key == "events.behaviours" || key == "events.attributes" || key == "events.profile" ||
+                       key.starts_with("tokenizer."))
         refuse_difference(key, path);
+    for (const auto& [name, task] : theirs.tasks)
+      if (const auto own = ours.tasks.find(name);
+          own != ours.tasks.end() && own->second.classes != task.classes)
+        refuse_difference("tasks." + name + ".classes", path);
+    for (const auto& [name, table] : theirs.tables)
+      if (const auto own = ours.tables.find(name);
+          own != ours.tables.end() && own->second.numbers != table.numbers)
+        refuse_difference("tables." + name + ".numbers", path);
     if (update) check_optimizer(older.metadata(), config_.optimizer, path);
     return older;
   }
