@@ -90,6 +90,14 @@ bool parse_time(const EventsConfig& config, std::string_view text, int64_t& seco
   return asked.tm_mday == date.tm_mday && asked.tm_mon == date.tm_mon;  // no 30th of February
 }
 
+int64_t time_in(const Row& row, size_t column, std::string_view text, const EventsConfig& config) {
+  int64_t seconds = 0;
+  if (!parse_time(config, text, seconds))
+    row.refuse(column, "\"" + std::string(text.substr(0, 80)) + "\" is no time",
+               "events.time_format = \"" + config.time_format + "\"");
+  return seconds;
+}
+
 bool cut_at(const EventsConfig& config, std::string_view text, int64_t& seconds) {
   if (!config.timed() || !parse_time(config, text, seconds)) return false;
   seconds += config.with_hours() || config.time_format == "age" ? 1 : kDay;
@@ -210,14 +218,6 @@ class HistoryReader {
     for (const std::string& behaviour : config.behaviours) behaviours_.add(behaviour);
   }
 
-  int64_t time(const Row& row, size_t column, std::string_view text) const {
-    int64_t seconds = 0;
-    if (!parse_time(config_, text, seconds))
-      row.refuse(column, "\"" + std::string(text.substr(0, 80)) + "\" is no time",
-                 "events.time_format = \"" + config_.time_format + "\"");
-    return seconds;
-  }
-
   Histories read_log(TableReader& reader) {
     Histories out;
     std::vector<int32_t> owner;
@@ -229,7 +229,7 @@ class HistoryReader {
         Event event;
         size_t column = 2;
         if (!config_.behaviour.empty()) event.behaviour = behaviour(row, column++);
-        if (config_.timed()) event.time = time(row, column, row[column]), ++column;
+        if (config_.timed()) event.time = time_in(row, column, row[column], config_), ++column;
         for (std::string_view& text : texts) text = row[column++];
         event.item = catalogue_.add(row[1], texts);
         owner.push_back(out.users.add(row[0]) - 1);
@@ -278,7 +278,7 @@ class HistoryReader {
           for (size_t i = 0; i < items.size(); ++i) {
             for (size_t k = 0; k < count; ++k) texts[k] = attributes[k].empty() ? "" : attributes[k][i];
             events.push_back({catalogue_.add(items[i], texts), static_cast<int32_t>(b),
-                              config_.timed() ? time(row, begin + 1, times[i]) : 0});
+                              config_.timed() ? time_in(row, begin + 1, times[i], config_) : 0});
           }
         }
         std::stable_sort(events.begin(), events.end(),
@@ -297,8 +297,7 @@ class HistoryReader {
   int32_t behaviour(const Row& row, size_t column) const {
     const int32_t id = behaviours_.find(row[column]);
     if (id == 0) {
-      row.refuse(column, "\"" + std::string(row[column].substr(0, 80)) + "\" is no behaviour",
-                 "one of " + joined(config_.behaviours));
+      row.refuse(column, row.quoted(column) + " is no behaviour", "one of " + joined(config_.behaviours));
     }
     return id - 1;
   }

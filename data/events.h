@@ -129,6 +129,8 @@ std::span<const Event> events_before(std::span<const Event> history, int64_t mom
 
 // Seconds since 1970 of a text in the configuration's format; false if it is none.
 bool parse_time(const EventsConfig& config, std::string_view text, int64_t& seconds);
+// The same of a text in a cell. Error(input) with its place if it is none.
+int64_t time_in(const Row& row, size_t column, std::string_view text, const EventsConfig& config);
 // What such a text means as a cut: events up to it are before it, and a day includes its evening. False if it is
 // no time.
 bool cut_at(const EventsConfig& config, std::string_view text, int64_t& seconds);

@@ -369,6 +369,11 @@ std::vector<float> ExampleMaker::numbers(std::span<const Event> history, const R
   return out;
 }
 
+bool ExampleMaker::has(Part part) const {
+  if (config_.folds == 0) return part != Part::test || cuts_.size() > 1;
+  return part == Part::train || (part == Part::dev ? config_.dev_fold : config_.test_fold) >= 0;
+}
+
 Part ExampleMaker::part_of(std::string_view user) const {
   const int fold = fold_of(user, config_.folds);
   return fold == config_.dev_fold ? Part::dev : fold == config_.test_fold ? Part::test : Part::train;
@@ -424,7 +429,7 @@ void ExampleMaker::add_questions(RowColumns& out, const Histories& histories,
   };
   std::vector<const ExampleGroup*> tables;
   for (const ExampleGroup& group : groups_)
-    if (group.name != "pair" && group.name != "next") tables.push_back(&group);
+    if (group.of_table()) tables.push_back(&group);
   check(questions.size() == tables.size(), "examples: ", questions.size(), " tables instead of ",
         tables.size());
   std::vector<Place> places;
@@ -474,7 +479,7 @@ void ExampleMaker::add_questions(RowColumns& out, const Histories& histories,
 
 RowColumns ExampleMaker::make(const Histories& histories, Part part, const ItemCounts& counts, bool of_others,
                               std::span<const Questions> questions) const {
-  if (part == Part::test && config_.folds == 0 && cuts_.size() < 2)
+  if (part == Part::test && config_.folds == 0 && !has(part))
     fail(Fault::usage,
          "examples.cuts: fewer than two; expected two or examples.folds, or there is no part for test");
   const bool counted =

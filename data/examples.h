@@ -46,6 +46,8 @@ struct ExampleGroup {
   std::vector<Task> tasks;
   int64_t numbers = 0;  // of an example
   bool items = false;   // an example is about one
+
+  bool of_table() const { return tasks[0].of_table(); }
 };
 // Pairs, the next item, the tables; without those that nobody asks.
 std::vector<ExampleGroup> groups_of(const EventsConfig& events, const Tasks& tasks, const Tables& tables);
@@ -119,6 +121,7 @@ class ExampleMaker {
 
   const std::vector<ExampleGroup>& groups() const { return groups_; }
   size_t profile_columns() const { return events_.profile.size(); }
+  bool has(Part part) const;
   // What the users of the part for training did with each item before a cut.
   ItemCounts count(const Histories& histories, int64_t cut) const;
   ItemCounts count(const Histories& histories) const {

@@ -32,14 +32,12 @@ float label_of(const Row& row, size_t column, const TaskConfig& task) {
   if (!row.has(column)) return std::numeric_limits<float>::quiet_NaN();
   if (task.kind != "classes") {
     const double label = row.number(column, 0, 1);
-    if (label != 0 && label != 1)
-      row.refuse(column, "\"" + std::string(row[column].substr(0, 80)) + "\"", "0 or 1");
+    if (label != 0 && label != 1) row.refuse(column, row.quoted(column), "0 or 1");
     return static_cast<float>(label);
   }
   const auto found = std::ranges::find(task.classes, row[column]);
   if (found == task.classes.end())
-    row.refuse(column, "\"" + std::string(row[column].substr(0, 80)) + "\" is no class",
-               "one of " + joined(task.classes));
+    row.refuse(column, row.quoted(column) + " is no class", "one of " + joined(task.classes));
   return static_cast<float>(found - task.classes.begin());
 }
 
@@ -48,12 +46,12 @@ float label_of(const Row& row, size_t column, const TaskConfig& task) {
 QuestionReader::QuestionReader(const std::string& file, const TableConfig& table, std::span<const Task> tasks,
                                const EventsConfig& events, const TokenizerConfig& tokenizer,
                                Histories& histories, Catalogue& catalogue, const Reading& how)
-    : table_(table),
-      tasks_(tasks),
+    : tasks_(tasks),
       events_(events),
       histories_(histories),
       catalogue_(catalogue),
       tokenizer_(tokenizer),
+      of_lines_(table.file.empty() && !events.lists.empty()),
       last_(static_cast<size_t>(histories.users.size()), -1) {
   for (int64_t h = 0; h < histories.size(); ++h)
     last_[static_cast<size_t>(histories.user[static_cast<size_t>(h)]) + 1] = h;
@@ -75,7 +73,7 @@ QuestionReader::QuestionReader(const std::string& file, const TableConfig& table
 
 bool QuestionReader::next(Question& question) {
   for (Row row; reader_->next(row);) try {
-      if (table_.file.empty() && !events_.lists.empty()) {  // a line that was skipped has no history
+      if (of_lines_) {  // a line that was skipped has no history
         const std::vector<int64_t>& lines = histories_.lines;
         while (line_ < lines.size() && lines[line_] < row.line()) ++line_;
         if (line_ == lines.size() || lines[line_] != row.line()) continue;
@@ -92,9 +90,7 @@ void QuestionReader::read(const Row& row, Question& out) {
   if (!row.has(user_)) row.refuse(user_, "no user", "the name of one");
   if (item_ != kNone && !row.has(item_)) row.refuse(item_, "no item", "the name of one");
   const bool at_a_time = time_ != kNone && (row.has(time_) || !tasks_.empty());
-  if (at_a_time && !parse_time(events_, row[time_], out.moment))
-    row.refuse(time_, "\"" + std::string(row[time_].substr(0, 80)) + "\" is no time",
-               "events.time_format = \"" + events_.time_format + "\"");
+  if (at_a_time) out.moment = time_in(row, time_, row[time_], events_);
   out.numbers.clear(), out.labels.clear(), out.importance.clear(), out.query.clear();
   for (const size_t column : numbers_)
     out.numbers.push_back(row.has(column) ? static_cast<float>(row.number(column, -kMost, kMost)) : 0);
@@ -108,8 +104,7 @@ void QuestionReader::read(const Row& row, Question& out) {
   const int32_t id = histories_.users.add(row[user_]);
   out.user = id - 1;
   if (static_cast<size_t>(id) >= last_.size()) last_.resize(static_cast<size_t>(id) + 1, -1);
-  const bool of_line = table_.file.empty() && !events_.lists.empty();
-  out.history = of_line ? static_cast<int64_t>(line_) : last_[static_cast<size_t>(id)];
+  out.history = of_lines_ ? static_cast<int64_t>(line_) : last_[static_cast<size_t>(id)];
   if (!at_a_time)
     out.moment = moment_behind(events_, out.history < 0 ? std::span<const Event>() : histories_[out.history]);
   std::vector<std::string_view> texts;
@@ -153,8 +148,7 @@ void read_profiles(const std::string& file, const EventsConfig& events, Historie
   histories.profiles.assign(events.profile.size(), {});
   for (const Profile& of_user : values)
     for (size_t k = 0; k < histories.profiles.size(); ++k) {
-      for (const int32_t value : of_user.empty() ? std::vector<int32_t>() : of_user[k])
-        histories.profiles[k].add(value);
+      for (const int32_t value : of_user.empty() ? Ids() : Ids(of_user[k])) histories.profiles[k].add(value);
       histories.profiles[k].end();
     }
 }

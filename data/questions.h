@@ -95,7 +95,6 @@ class QuestionReader {
  private:
   void read(const Row& row, Question& out);
 
-  const TableConfig table_;
   const std::span<const Task> tasks_;
   const EventsConfig& events_;
   Histories& histories_;
@@ -104,6 +103,7 @@ class QuestionReader {
   Tokens tokens_;
   size_t user_, item_, query_, time_;
   std::vector<size_t> attributes_, numbers_, labels_, importance_;
+  const bool of_lines_;        // the rows are the lines of the histories
   std::vector<int64_t> last_;  // history of each user
   size_t line_ = 0;            // in histories.lines
   std::optional<TableReader> reader_;

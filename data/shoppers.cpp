@@ -236,9 +236,8 @@ std::vector<std::vector<std::pair<int64_t, int>>> by_price(const Market& market)
   return shelves;
 }
 
-void write_pages(const std::filesystem::path& folder, const Market& market, const Shoppers& made,
-                 const ShoppersConfig& config) {
-  const Shop shop(market, config);
+void write_pages(const std::filesystem::path& folder, const Shop& shop, const Shoppers& made) {
+  const Market& market = shop.market;
   std::vector<double> dear(market.products.size());  // place in the category, from 0 to 1
   for (const auto& shelf : by_price(market))
     for (size_t i = 0; i < shelf.size(); ++i)
@@ -310,13 +309,13 @@ Shoppers write_shoppers(const std::filesystem::path& folder, const Market& marke
               Shoppers::kBehaviours[event.behaviour] + '\t' + date(event.time) + '\n';
   write_atomically(folder / "events.tsv", events);
 
-  write_pages(folder, market, made, config);
+  const Shop shop(market, config);
+  write_pages(folder, shop, made);
   std::string items = "id\tcategory\tbrand\tprice_level\n";
-  const std::vector<int> levels = price_levels(market);
-  for (size_t p = 0; p < levels.size(); ++p) {
+  for (size_t p = 0; p < market.products.size(); ++p) {
     const Product& product = market.products[p];
     items += product.id + '\t' + market.categories[static_cast<size_t>(product.category)] + '\t' +
-             market.brands[static_cast<size_t>(product.brand)] + '\t' + std::to_string(levels[p]) + '\n';
+             market.brands[static_cast<size_t>(product.brand)] + '\t' + std::to_string(shop.levels[p]) + '\n';
   }
   write_atomically(folder / "items.tsv", items);
   std::string users = "user\tage\tcity\n";

@@ -60,6 +60,9 @@ class Row {
   // False for a column that the file lacks, an empty cell and a JSON null: a missing label is all three.
   bool has(size_t column) const { return !cells_[column].text.empty(); }
 
+  // The cell as a message shows it, cut at 80 bytes.
+  std::string quoted(size_t column) const { return "\"" + std::string((*this)[column].substr(0, 80)) + "\""; }
+
   // The cell as a finite number from `low` to `high`. Error(input) with its place if it is none.
   double number(size_t column, double low = std::numeric_limits<double>::lowest(),
                 double high = std::numeric_limits<double>::max()) const;
@@ -110,7 +113,7 @@ class TableReader {
   int64_t skipped() const { return skipped_; }  // bad rows, so far
   const std::vector<std::string>& reports() const {
     return reports_;
-  }  // the messages of the first few of them
+  }                             // the messages of the first few of them
   std::string summary() const;  // a line about them; empty if there is none
   const std::string& name() const { return name_; }
 

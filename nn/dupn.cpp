@@ -19,7 +19,20 @@ Init embedding(int64_t width, double deviation) {
 }
 
 // 0 for an id that a newer catalogue gave.
-int32_t known(int32_t id, const Parameter* table) { return id < table->shape.rows() ? id : 0; }
+int32_t known(int32_t id, const Parameter& table) { return id < table.shape.rows() ? id : 0; }
+
+// The sum of a table's rows over each list of values      [lists,width]
+Var sums(Tape& tape, const Parameter& table, const std::pair<Ids, Segments>& lists) {
+  List values(tape, std::ssize(lists.first));
+  for (const int32_t value : lists.first) values.add(known(value, table));
+  return bag(tape, table, tape.index(values), lists.second);
+}
+
+// Columns of all; none of nothing.
+Var side_by_side(const std::vector<Var>& parts) {
+  if (parts.empty()) return {};
+  return parts.size() == 1 ? parts[0] : concat(parts);
+}
 
 }  // namespace
 
@@ -138,30 +151,20 @@ Var Dupn::items(Tape& tape, Ids ids, const Catalogue& catalogue) const {
   const auto n = std::ssize(ids);
   for (const int32_t id : ids)
     check(id >= -1 && id < catalogue.items.size(), "items: no item ", id, " of ", catalogue.items.size());
-  List own(tape, n);
-  for (const int32_t id : ids) own.add(known(std::max(0, id), item_));
+  List some(tape, n), own(tape, n);
+  for (const int32_t id : ids) some.add(std::max(0, id)), own.add(known(std::max(0, id), *item_));
   std::vector<Var> parts = {rows(tape, *item_, tape.index(own))};
-  for (size_t k = 0; k < attributes_.size(); ++k) {
-    const Ragged<int32_t> of_item = catalogue.attributes[k].ragged();
-    int64_t count = 0;
-    for (const int32_t id : ids) count += std::ssize(of_item[std::max(0, id)]);
-    List values(tape, count), ends(tape, n + 1);
-    ends.add(0);
-    for (const int32_t id : ids) {
-      for (const int32_t value : of_item[std::max(0, id)]) values.add(known(value, attributes_[k]));
-      ends.add(values.size());
-    }
-    parts.push_back(bag(tape, *attributes_[k], tape.index(values), Segments::between(ends)));
-  }
-  return parts.size() == 1 ? parts[0] : concat(parts);
+  for (size_t k = 0; k < attributes_.size(); ++k)
+    parts.push_back(
+        sums(tape, *attributes_[k], gather_lists(tape, catalogue.attributes[k].ragged(), Ids(some))));
+  return side_by_side(parts);
 }
 
 Var Dupn::property(Tape& tape, const HistoryBatch& batch) const {
   std::vector<Var> parts;
   for (size_t p = 0; p < kProperties; ++p)
     if (properties_[p]) parts.push_back(rows(tape, *properties_[p], tape.index(batch.properties[p])));
-  if (parts.empty()) return {};
-  return parts.size() == 1 ? parts[0] : concat(parts);
+  return side_by_side(parts);
 }
 
 Var Dupn::states(Var e, const HistoryBatch& batch, Var first, Tensor last) const {
@@ -179,21 +182,13 @@ Var Dupn::states(Var e, const HistoryBatch& batch, Var first, Tensor last) const
 
 Var Dupn::profile(Tape& tape, const HistoryBatch& batch) const {
   std::vector<Var> parts;
-  for (size_t k = 0; k < profile_.size(); ++k) {
-    List values(tape, std::ssize(batch.profile[k]));
-    for (const int32_t value : batch.profile[k]) values.add(known(value, profile_[k]));
-    parts.push_back(bag(tape, *profile_[k], tape.index(values), batch.profiles[k]));
-  }
-  if (parts.empty()) return {};
-  return parts.size() == 1 ? parts[0] : concat(parts);
+  for (size_t k = 0; k < profile_.size(); ++k) parts.push_back(sums(tape, *profile_[k], batch.profile[k]));
+  return side_by_side(parts);
 }
 
 Var Dupn::query(Tape& tape, const HistoryBatch& batch) const {
   if (!words_) return {};
-  List words(tape, std::ssize(batch.words));
-  for (const int32_t word : batch.words) words.add(known(word, words_));
-  return scale_rows(bag(tape, *words_, tape.index(words), batch.queries),
-                    inverse_lengths(tape, batch.queries));
+  return scale_rows(sums(tape, *words_, batch.query), inverse_lengths(tape, batch.query.second));
 }
 
 Var Dupn::represent(Var e, Var h, const HistoryBatch& batch, const Catalogue& catalogue, Var* weights) const {
@@ -223,8 +218,7 @@ Var Dupn::represent(Var e, Var h, const HistoryBatch& batch, const Catalogue& ca
   if (config_.newest_state) parts.push_back(segment_sum(h, batch.newest));
   if (config_.newest_item) parts.push_back(segment_sum(e, batch.newest));
   if (u.tape) parts.push_back(gather(u, batch.row));
-  if (parts.empty()) return {};
-  return drop(parts.size() == 1 ? parts[0] : concat(parts));
+  return parts.empty() ? Var{} : drop(side_by_side(parts));
 }
 
 Var Dupn::logits(const Task& task, Var rep, Var candidates, const ExampleBatch& examples, Tape& tape) const {

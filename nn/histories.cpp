@@ -31,8 +31,8 @@ void HistoryRows::take(const ExampleMaker& maker, List list, Numbers numbers) {
     rows.numbers = numbers(name + "/numbers");
     for (const Task& task : group.tasks) {
       rows.labels.push_back(numbers(name + "/label/" + task.name));
-      rows.importance.push_back(task.of_table() ? numbers(name + "/importance/" + task.name)
-                                                : std::span<const float>());
+      rows.importance.push_back(group.of_table() ? numbers(name + "/importance/" + task.name)
+                                                 : std::span<const float>());
     }
   }
 }
@@ -54,36 +54,15 @@ HistoryRows::HistoryRows(const RowColumns& columns, const ExampleMaker& maker)
       });
 }
 
-namespace {
-
-// The lists of some rows, one after the other.
-std::pair<Ids, Segments> gather_lists(Tape& tape, const Ragged<int32_t>& lists,
-                                      std::span<const int64_t> wanted) {
-  int64_t n = 0;
-  for (const int64_t row : wanted) n += std::ssize(lists[row]);
-  check_count("gather_histories", n);
-  List values(tape, n), starts(tape, std::ssize(wanted) + 1);
-  for (const int64_t row : wanted) {
-    starts.add(values.size());
-    for (const int32_t value : lists[row]) values.add(value);
-  }
-  starts.add(values.size());
-  return {values, Segments::between(starts)};
-}
-
-}  // namespace
-
 HistoryBatch gather_histories(Tape& tape, const HistoryRows& rows, std::span<const int64_t> wanted,
                               bool by_example) {
   HistoryBatch batch;
   std::tie(batch.items, batch.histories) = gather_lists(tape, rows.item, wanted);
   for (size_t p = 0; p < kProperties; ++p)
     batch.properties[p] = gather_lists(tape, rows.properties[p], wanted).first;
-  std::tie(batch.words, batch.queries) = gather_lists(tape, rows.query, wanted);
-  for (const Ragged<int32_t>& lists : rows.profile) {
-    const auto [values, users] = gather_lists(tape, lists, wanted);
-    batch.profile.push_back(values), batch.profiles.push_back(users);
-  }
+  batch.query = gather_lists(tape, rows.query, wanted);
+  for (const Ragged<int32_t>& lists : rows.profile)
+    batch.profile.push_back(gather_lists(tape, lists, wanted));
 
   const auto new_view = [&](const ExampleRows& of, int64_t row, size_t e) {
     const Ids visible = of.visible[row], moments = of.moments[row];

@@ -42,13 +42,11 @@ struct ExampleBatch {
   std::vector<std::span<const real>> labels, importance;  // of each task [m]
 };
 struct HistoryBatch {
-  Ids items;                                // [n] of the events
-  std::array<Ids, kProperties> properties;  // [n] each
-  Segments histories;                       // [u] the rows
-  Ids words;                                // of the queries
-  Segments queries;                         // [u]
-  std::vector<Ids> profile;                 // the values of each column
-  std::vector<Segments> profiles;           // [u] each
+  Ids items;                                      // [n] of the events
+  std::array<Ids, kProperties> properties;        // [n] each
+  Segments histories;                             // [u] the rows
+  std::pair<Ids, Segments> query;                 // the words of each row
+  std::vector<std::pair<Ids, Segments>> profile;  // of each column the values of each row
   Ids seen, viewers, recency;  // [k] the events of each view, whose they are, how long ago (11 steps)
   bool all_seen = false;       // `seen` counts from 0 to n − 1: each history has one view, of all of it
   Segments views;              // [v] in `seen`

@@ -15,7 +15,7 @@ namespace steelyard {
 namespace {
 
 constexpr const char* kKind = "users";
-constexpr int64_t kRank = 10;  // hr10, ndcg10_all
+constexpr int64_t kRank = 10;  // hr10, ndcg10, ndcg10_all
 
 double probability(real logit) { return 1 / (1 + std::exp(-static_cast<double>(logit))); }
 
@@ -448,14 +448,13 @@ Named metrics_of(const std::string& kind, const Answers& a) {
   if (kind == "classes")
     return {{"accuracy", mean([&](size_t i) { return a.labels[i]; })},
             {"logloss", mean([&](size_t i) { return -std::log(std::max(a.answers[i], 1e-15)); })}};
-  Named list = {{"auc", auc(a.answers, a.labels)},
-                {"pr_auc", pr_auc(a.answers, a.labels)},
-                {"logloss", log_loss(a.answers, a.labels)},
-                {"ece", calibration_error(a.answers, a.labels)}};
   if (kind == "rank")
-    list = {{"auc", list[0].second},
+    return {{"auc", auc(a.answers, a.labels)},
             {"ndcg10", ndcg(a.answers, a.labels, a.rows, kRank, [](double relevance) { return relevance; })}};
-  return list;
+  return {{"auc", auc(a.answers, a.labels)},
+          {"pr_auc", pr_auc(a.answers, a.labels)},
+          {"logloss", log_loss(a.answers, a.labels)},
+          {"ece", calibration_error(a.answers, a.labels)}};
 }
 
 }  // namespace

@@ -102,9 +102,8 @@ std::vector<Questions> read_tables(const UserConfig& config, const ExampleMaker&
                                    Catalogue& catalogue, const Reading& how) {
   std::vector<Questions> questions;
   for (const ExampleGroup& group : maker.groups()) {
-    const auto found = config.tables.find(group.name);
-    if (found == config.tables.end()) continue;
-    const TableConfig& table = found->second;
+    if (!group.of_table()) continue;
+    const TableConfig& table = config.tables.at(group.name);
     const std::string file = table.file.empty() ? log : in_folder(data_dir, table.file);
     questions.push_back(
         read_questions(file, table, group.tasks, config.events, config.tokenizer, histories, catalogue, how));
@@ -301,10 +300,7 @@ void explain_user(UserModel& model, const UsersRequest& o) {
 
 void evaluate_users(UserModel& model, const UsersRequest& o) {
   const UserConfig& config = model.config();
-  const std::string wanted = !o.part.empty()                                                 ? o.part
-                             : config.examples.folds == 0 && config.examples.cuts.size() < 2 ? "dev"
-                             : config.examples.folds == 0 || config.examples.test_fold >= 0  ? "test"
-                                                                                             : "dev";
+  const std::string wanted = !o.part.empty() ? o.part : model.maker().has(Part::test) ? "test" : "dev";
   if (wanted != "train" && wanted != "dev" && wanted != "test")
     fail(Fault::usage, "--part: \"", wanted, "\"; expected train, dev or test");
   const Part part = wanted == "train" ? Part::train : wanted == "dev" ? Part::dev : Part::test;

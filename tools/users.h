@@ -36,14 +36,13 @@ std::vector<Questions> read_tables(const UserConfig& config, const ExampleMaker&
                                    const std::string& log, const std::string& data_dir, Histories& histories,
                                    Catalogue& catalogue, const Reading& how = {});
 
-// A model's catalogue grows by what the files bring.
-void score_users(UserModel& model, const UsersRequest& request);  // a line per row of DATA
-void encode_users(UserModel& model,
-                  const UsersRequest& request);  // the representation of each history of DATA
-void recommend_users(UserModel& model,
-                     const UsersRequest& request);                 // user and items of each history of DATA
-void explain_user(UserModel& model, const UsersRequest& request);  // the attention over one user's events
-void evaluate_users(UserModel& model,
-                    const UsersRequest& request);  // the metrics of a part of the users of DATA
+// A model's catalogue grows by what the files bring. Lines: of score one for each row of DATA, of encode (the
+// representation) and recommend (user and items) one for each of its histories; explain says the attention over
+// one user's events, evaluate the metrics of a part of the users of DATA.
+void score_users(UserModel& model, const UsersRequest& request);
+void encode_users(UserModel& model, const UsersRequest& request);
+void recommend_users(UserModel& model, const UsersRequest& request);
+void explain_user(UserModel& model, const UsersRequest& request);
+void evaluate_users(UserModel& model, const UsersRequest& request);
 
 }  // namespace steelyard

@@ -11,7 +11,7 @@ namespace steelyard {
 
 namespace {
 
-constexpr const char* kRowsFormat = "steelyard-histories-1";
+constexpr const char* kRowsFormat = "steelyard-histories-2";
 
 class UsersJob final : public Job {
  public:
@@ -41,9 +41,8 @@ class UsersJob final : public Job {
       if (!file.empty()) read(data_path(file));
     const ExampleMaker maker(events, config_.examples, config_.tasks, config_.tables);
     for (const ExampleGroup& group : maker.groups())
-      if (const auto table = config_.tables.find(group.name);
-          table != config_.tables.end() && !table->second.file.empty())
-        read(data_path(table->second.file));
+      if (group.of_table() && !config_.tables.at(group.name).file.empty())
+        read(data_path(config_.tables.at(group.name).file));
     const Reading how{config_.data.bad_rows, shop.stop, shop.say};
     if (!events.items.empty()) read_items(data_path(events.items), events, catalogue, how);
     Histories histories = read_histories(log, events, catalogue, how, events.items.empty());
@@ -60,7 +59,7 @@ class UsersJob final : public Job {
       });
     };
     train_.emplace(rows(Part::train, "train.rows"), model_->maker());
-    if (has_dev()) dev_.emplace(rows(Part::dev, "dev.rows"), model_->maker());
+    if (maker.has(Part::dev)) dev_.emplace(rows(Part::dev, "dev.rows"), model_->maker());
     if (older)
       shop.say(text("goes on from ", shop.options.older.string(), ": ",
                     model_->catalogue().items.size() - older->catalogue().items.size(), " new items",
@@ -113,8 +112,6 @@ class UsersJob final : public Job {
     RowCache cache;
     HistoryRows rows;
   };
-
-  bool has_dev() const { return config_.examples.folds == 0 || config_.examples.dev_fold >= 0; }
 
   UserModel from_older(const Workshop& shop) {
     const auto& [path, update] = std::pair(shop.options.older, shop.options.update);
