@@ -90,15 +90,10 @@ void check_task(const std::string& at, const TaskConfig& task, const EventsConfi
                 const Tables& tables) {
   if (task.kind != "pair" && task.kind != "next" && !task.of_table())
     refuse(at + ".kind", '"' + task.kind + '"', "pair, next, binary, classes or rank");
-  if (!(task.weight >= 0 && std::isfinite(task.weight))) refuse(at + ".weight", task.weight, "0 or more");
+  check_answers(at, task);
   if (!task.behaviour.empty() &&
       std::ranges::find(events.behaviours, task.behaviour) == events.behaviours.end())
     refuse(at + ".behaviour", '"' + task.behaviour + '"', "one of events.behaviours");
-  if ((task.kind == "classes") != (task.classes.size() > 1))
-    refuse(at + ".classes", task.classes.size(), "two or more of kind classes, else none");
-  for (const std::string& name : task.classes)
-    if (name.empty() || std::ranges::count(task.classes, name) > 1)
-      refuse(at + ".classes", '"' + name + '"', "names, each once");
   if (!task.of_table()) {
     if (!task.table.empty()) refuse(at + ".table", task.table, "none of this kind of task");
     if (!task.importance.empty()) refuse(at + ".importance", task.importance, "none of this kind of task");
@@ -107,7 +102,6 @@ void check_task(const std::string& at, const TaskConfig& task, const EventsConfi
   if (!task.behaviour.empty()) refuse(at + ".behaviour", task.behaviour, "none of this kind of task");
   const auto table = tables.find(task.table);
   if (table == tables.end()) refuse(at + ".table", '"' + task.table + '"', "a section of [tables]");
-  if (task.label.empty()) refuse(at + ".label", "empty", "the name of a column");
   if (task.kind == "rank" && table->second.numbers.empty())
     refuse(at + ".kind", "rank", "numbers of its table, which are what it weighs");
 }

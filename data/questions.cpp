@@ -7,10 +7,6 @@
 
 namespace steelyard {
 
-bool ask_for(const Tasks& tasks, std::string_view kind) {
-  return std::ranges::any_of(tasks, [&](const auto& task) { return task.second.kind == kind; });
-}
-
 void Questions::add(const Question& question) {
   user.push_back(question.user), item.push_back(question.item);
   history.push_back(question.history), moment.push_back(question.moment);
@@ -25,21 +21,7 @@ void Questions::add(const Question& question) {
 namespace {
 
 constexpr size_t kNone = std::numeric_limits<size_t>::max();  // no column
-constexpr double kMost = 1e12, kMostImportant = 1e6;          // whose squares can be summed
-
-// NaN where the cell is empty.
-float label_of(const Row& row, size_t column, const TaskConfig& task) {
-  if (!row.has(column)) return std::numeric_limits<float>::quiet_NaN();
-  if (task.kind != "classes") {
-    const double label = row.number(column, 0, 1);
-    if (label != 0 && label != 1) row.refuse(column, row.quoted(column), "0 or 1");
-    return static_cast<float>(label);
-  }
-  const auto found = std::ranges::find(task.classes, row[column]);
-  if (found == task.classes.end())
-    row.refuse(column, row.quoted(column) + " is no class", "one of " + joined(task.classes));
-  return static_cast<float>(found - task.classes.begin());
-}
+constexpr double kMost = 1e12;                                // whose squares can be summed
 
 }  // namespace
 
@@ -95,10 +77,8 @@ void QuestionReader::read(const Row& row, Question& out) {
   for (const size_t column : numbers_)
     out.numbers.push_back(row.has(column) ? static_cast<float>(row.number(column, -kMost, kMost)) : 0);
   for (size_t k = 0; k < tasks_.size(); ++k) {
-    out.labels.push_back(label_of(row, labels_[k], tasks_[k]));
-    out.importance.push_back(importance_[k] == kNone || !row.has(importance_[k])
-                                 ? 1
-                                 : static_cast<float>(row.number(importance_[k], 0, kMostImportant)));
+    out.labels.push_back(label_in(row, labels_[k], tasks_[k]));
+    out.importance.push_back(importance_[k] == kNone ? 1 : importance_in(row, importance_[k]));
   }
   // Nothing is wrong with the row: now it may add to what is known.
   const int32_t id = histories_.users.add(row[user_]);

@@ -6,6 +6,7 @@
 #include <optional>
 
 #include "data/events.h"
+#include "data/tasks.h"
 #include "data/tokenizer.h"
 
 namespace steelyard {
@@ -30,33 +31,6 @@ struct TableConfig {
   }
 };
 using Tables = std::map<std::string, TableConfig>;
-
-struct TaskConfig {
-  std::string kind = "pair", behaviour = {};
-  double weight = 1;
-  std::string table = {}, label = "label", importance = {};
-  std::vector<std::string> classes = {};
-
-  template <class F>
-  void fields(F&& f) {
-    f("kind", kind,
-      "pair: a behaviour towards an item that the user knows; next: the next item of all; of a table: "
-      "binary: yes or no; classes: one of several; rank: the numbers, weighed for the user");
-    f("behaviour", behaviour, "of pair and next, what is asked for, one of events.behaviours; empty: any");
-    f("weight", weight, "of the task's loss in the sum");
-    f("table", table, "the one of [tables] that asks");
-    f("label", label, "its column of the answer: 0 or 1, or a class; an empty cell is not asked");
-    f("importance", importance, "its column of a factor of the row's loss; no column or an empty cell: 1");
-    f("classes", classes, "the answers that there are, in order");
-  }
-  bool of_table() const { return kind == "binary" || kind == "classes" || kind == "rank"; }
-};
-using Tasks = std::map<std::string, TaskConfig>;
-struct Task : TaskConfig {
-  std::string name;
-  size_t place;  // in the order of all tasks' names
-};
-bool ask_for(const Tasks& tasks, std::string_view kind);  // does any of them?
 
 // A row of a table.
 struct Question {
