@@ -135,11 +135,43 @@ double Gradients::norm() const {
   return std::sqrt(sum);
 }
 
-void Gradients::scale(real factor) {
+void Gradients::scale(real factor, Chosen chosen) {
   Backend& backend = parameters_->backend();
-  backend.affine(factor, 0, dense(), dense());
-  for (const auto& list : rows_)
-    for (const RowGrad& grad : list) backend.affine(factor, 0, grad.values, grad.values);
+  if (chosen.empty()) backend.affine(factor, 0, dense(), dense());
+  for (const Parameter& p : parameters_->all()) {
+    if (!is_chosen(chosen, p)) continue;
+    if (!p.table && !chosen.empty()) backend.affine(factor, 0, dense(p), dense(p));
+    for (const RowGrad& grad : rows(p)) backend.affine(factor, 0, grad.values, grad.values);
+  }
+}
+
+double Gradients::dot(const Gradients& other, Chosen chosen) const {
+  Backend& backend = parameters_->backend();
+  double sum = 0;
+  for (const Parameter& p : parameters_->all()) {
+    if (!is_chosen(chosen, p)) continue;
+    if (!p.table) {
+      sum += backend.dot(dense(p), other.dense(p));
+      continue;
+    }
+    // Both are lists of ascending rows, cut into pieces.
+    auto theirs = other.rows(p).begin();
+    const auto end = other.rows(p).end();
+    size_t at = 0;  // in their piece
+    for (const RowGrad& mine : rows(p))
+      for (size_t i = 0; i < mine.rows.size(); ++i) {
+        while (theirs != end && (at == theirs->rows.size() || theirs->rows[at] < mine.rows[i]))
+          if (at == theirs->rows.size())
+            ++theirs, at = 0;
+          else
+            ++at;
+        if (theirs == end) break;
+        if (theirs->rows[at] == mine.rows[i])
+          sum += backend.dot(mine.values.slice(static_cast<int64_t>(i), 1),
+                             theirs->values.slice(static_cast<int64_t>(at), 1));
+      }
+  }
+  return sum;
 }
 
 }  // namespace steelyard

@@ -17,6 +17,12 @@ struct RowGrad {
   Tensor values;  // [n,D]  values[i] = ∂L/∂table[rows[i]]
 };
 
+// Of each parameter, by its index: is it meant? Empty: all are.
+using Chosen = std::span<const uint8_t>;
+inline bool is_chosen(Chosen chosen, const Parameter& p) {
+  return chosen.empty() || chosen[static_cast<size_t>(p.index)];
+}
+
 class Gradients {
  public:
   explicit Gradients(const Parameters& parameters);
@@ -32,7 +38,8 @@ class Gradients {
   void merge(std::span<const Gradients> parts, const Workers& workers);
 
   double norm() const;  // √ Σ g²; NaN or Inf if any gradient is
-  void scale(real factor);
+  void scale(real factor, Chosen chosen = {});
+  double dot(const Gradients& other, Chosen chosen = {}) const;  // Σ a · b; of merged gradients
 
  private:
   void merge_rows(std::span<const Gradients> parts, size_t table, const Workers& workers);

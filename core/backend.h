@@ -119,7 +119,10 @@ class Backend {
   // softmax
   virtual void cross_entropy(Tensor z, Ids labels, Tensor loss, Tensor p) = 0;
   virtual void cross_entropy_grad(Tensor p, Ids labels, Tensor dloss, Tensor dz) = 0;
-  virtual double sum_squares(Tensor x) = 0;  // NaN and Inf come through: the guard of training looks here
+  virtual double dot(Tensor a, Tensor b) = 0;  // Σ a[i] · b[i]
+  double sum_squares(Tensor x) {
+    return dot(x, x);
+  }  // NaN and Inf come through: the guard of training looks here
 
   // ---- optimisers (core/functors.h): w and its state, two tensors shaped like w or empty as the step needs
   virtual void update(const UpdateStep& step, Tensor w, Tensor state1, Tensor state2, Tensor g) = 0;

@@ -136,18 +136,18 @@ bool Fields::is_section(std::string_view key) const {
                      [&](const Section& section) { return section.key == key; });
 }
 
-void Fields::make(std::string_view key) {
+void Fields::make(std::string_view key, bool section) {
+  if (is_section(key) || find(key)) return;
   for (const Family& family : families_) {
-    if (!key.starts_with(family.prefix) || is_section(key)) continue;
+    if (family.sections != section || !key.starts_with(family.prefix)) continue;
     const std::string name(key.substr(family.prefix.size()));
     if (!is_name(name))
       fail(Fault::usage, family.prefix, shown(name), ": expected a name of letters, digits, - and _");
-    const auto in_family = [&](const Section& section) {
-      return section.key.starts_with(family.prefix) &&
-             section.key.find('.', family.prefix.size()) == key.npos;
+    const auto in_family = [&](const auto& member) {
+      return member.key.starts_with(family.prefix) && member.key.find('.', family.prefix.size()) == key.npos;
     };
-    if (std::count_if(sections_.begin(), sections_.end(), in_family) >= kMaxFamily)
-      fail(Fault::usage, key, ": expected at most ", kMaxFamily, " sections of its kind");
+    if (std::ranges::count_if(sections_, in_family) + std::ranges::count_if(all_, in_family) >= kMaxFamily)
+      fail(Fault::usage, key, ": expected at most ", kMaxFamily, " of its kind");
     const auto make = family.make;  // of a list that may move
     return make(*this, name);
   }
@@ -259,7 +259,7 @@ FieldValue to_value(const json& given, const Field& field) {
 void assign(Fields& fields, const json& object, const std::string& prefix) {
   for (const auto& [name, value] : object.items()) {
     const std::string key = prefix + name;
-    if (value.is_object()) fields.make(key);
+    fields.make(key, value.is_object());
     if (value.is_object() && fields.is_section(key)) {
       assign(fields, value, key + ".");
     } else {

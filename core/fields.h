@@ -10,7 +10,7 @@
 //
 // Everything else walks these declarations: reading TOML, `--set key=value`, help, the copy inside a model
 // file. A field is a bool, an int, an int64_t, a double, a string, a vector of strings, a struct with fields of
-// its own (a section), or a map from names to such structs (a family: [tasks.buy] makes its entry "buy").
+// its own (a section), or a map from names to such structs (a family: [tasks.buy] makes its entry "buy") or to doubles (bound.click = 0.3).
 //
 // `Fields` is such a walk as a list: dotted keys, pointers to the values, help. Whoever works with
 // options takes `Fields`, to which any configuration converts, and needs no template.
@@ -76,9 +76,9 @@ class Fields {
   const Field* find(std::string_view key) const;                       // nullptr if there is none
   const Field& at(std::string_view key) const;  // Error(usage) names the nearest known key
   bool is_section(std::string_view key) const;
-  // Makes the section of this key, FAMILY.NAME, if it is not there and there is such a family. Error(usage): a
-  // bad name.
-  void make(std::string_view key);
+  // Makes the section or the value of this key, FAMILY.NAME, if it is not there and there is such a family.
+  // Error(usage): a bad name.
+  void make(std::string_view key, bool section);
 
   // A loop over a temporary's options would run after its end.
   const std::vector<Field>& all() const&& = delete;
@@ -105,13 +105,23 @@ class Fields {
       const auto make = [&family, inner](Fields& fields, const std::string& of) {
         Walk{fields, inner}(of.c_str(), family[of], "");
       };
-      into.families_.push_back({inner, make});
+      into.families_.push_back({inner, true, make});
+      for (const auto& [of, entry] : family) make(into, of);
+    }
+    void operator()(const char* name, std::map<std::string, double>& family, const char* help) const {
+      into.add_section(prefix + name, help);
+      const std::string inner = prefix + name + ".";
+      const auto make = [&family, inner](Fields& fields, const std::string& of) {
+        fields.add({.key = inner + of, .help = "", .target = &family[of]});
+      };
+      into.families_.push_back({inner, false, make});
       for (const auto& [of, entry] : family) make(into, of);
     }
   };
 
   struct Family {
     std::string prefix;  // "tasks."
+    bool sections;       // or values
     std::function<void(Fields&, const std::string& name)> make;
   };
 

@@ -288,8 +288,8 @@ Objective Dupn::objective(Tape& tape, const HistoryBatch& batch, const Catalogue
       if (task.kind == "next") {
         List targets(tape, m);
         for (const real label : labels) targets.add(static_cast<int32_t>(label) - 1);
-        const Var loss = mean(cross_entropy(next_logits(gather(rep, examples.view), catalogue), targets));
-        objective.tasks.push_back({task.name, affine(loss, static_cast<real>(task.weight)), m});
+        objective.tasks.push_back(
+            {task.name, mean(cross_entropy(next_logits(gather(rep, examples.view), catalogue), targets)), m});
         continue;
       }
       List classes(tape, m);
@@ -306,7 +306,7 @@ Objective Dupn::objective(Tape& tape, const HistoryBatch& batch, const Catalogue
       const Var losses =
           task.kind == "classes" ? cross_entropy(z, classes) : bce(z, tape.constant({m, 1}, targets));
       const Var loss = weighted_mean(losses, {factors.data(), losses.value().shape, &cpu()});
-      const double scale = asked > 0 ? task.weight * (total / static_cast<double>(asked)) : task.weight;
+      const double scale = asked > 0 ? total / static_cast<double>(asked) : 1;
       objective.tasks.push_back({task.name, affine(loss, static_cast<real>(scale)), asked});
     }
   }

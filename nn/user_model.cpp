@@ -75,7 +75,7 @@ struct UserModel::Parts {
   }
 
   struct View;
-  void answer_next(const HistoryRows& rows, int64_t begin, const HistoryBatch& batch,
+  void answer_next(const HistoryRows& rows, std::span<const int64_t> wanted, const HistoryBatch& batch,
                    const ExampleBatch& examples, Var rep, Answers& out) const;
   void extend(Shopper& shopper, std::span<const Event> events, int64_t newest, Tape& tape) const;
 
@@ -356,12 +356,13 @@ double rank_of(std::span<const real> z, size_t item, const std::vector<bool>& kn
 }  // namespace
 
 // Of the rows from `begin` on, which are the batch.
-void UserModel::Parts::answer_next(const HistoryRows& rows, int64_t begin, const HistoryBatch& batch,
-                                   const ExampleBatch& examples, Var rep, Answers& out) const {
+void UserModel::Parts::answer_next(const HistoryRows& rows, std::span<const int64_t> wanted,
+                                   const HistoryBatch& batch, const ExampleBatch& examples, Var rep,
+                                   Answers& out) const {
   const Tensor z = model->next_logits(::steelyard::gather(rep, examples.view), catalogue).value();
   for (size_t i = 0; i < examples.view.size(); ++i) {
     const auto view = static_cast<size_t>(examples.view[i]);
-    const int64_t row = begin + batch.row[view];
+    const int64_t row = wanted[static_cast<size_t>(batch.row[view])];
     std::vector<bool> known(static_cast<size_t>(z.cols()) + 1);  // by the item's id, from 1 on
     const auto leave_out = [&](int32_t item) {
       if (static_cast<size_t>(item) < known.size()) known[static_cast<size_t>(item)] = true;
@@ -377,17 +378,19 @@ void UserModel::Parts::answer_next(const HistoryRows& rows, int64_t begin, const
   }
 }
 
-std::vector<Answers> UserModel::answer(const HistoryRows& rows, const Workers& workers) const {
+std::vector<Answers> UserModel::answer(const HistoryRows& rows, const Workers& workers,
+                                       std::span<const int64_t> of) const {
   constexpr int64_t kGrain = 16;
   const std::vector<ExampleGroup>& groups = parts_->maker.groups();
   const Dupn& model = *parts_->model;
-  std::vector<std::vector<Answers>> pieces(static_cast<size_t>((rows.size() + kGrain - 1) / kGrain));
-  workers.rows(rows.size(), kGrain, [&](int64_t begin, int64_t end) {
+  const int64_t count = of.empty() ? rows.size() : std::ssize(of);
+  std::vector<std::vector<Answers>> pieces(static_cast<size_t>((count + kGrain - 1) / kGrain));
+  workers.rows(count, kGrain, [&](int64_t begin, int64_t end) {
     std::vector<Answers>& out = pieces[static_cast<size_t>(begin / kGrain)];
     out.resize(parts_->config.tasks.size());
     Tape tape(cpu(), Mode::score);
     std::vector<int64_t> wanted;
-    for (int64_t row = begin; row < end; ++row) wanted.push_back(row);
+    for (int64_t i = begin; i < end; ++i) wanted.push_back(of.empty() ? i : of[static_cast<size_t>(i)]);
     const HistoryBatch batch = parts_->gather(tape, rows, wanted);
     const Var e = model.items(tape, batch.items, parts_->catalogue);
     const Var rep = model.represent(e, model.states(e, batch), batch, parts_->catalogue);
@@ -399,7 +402,7 @@ std::vector<Answers> UserModel::answer(const HistoryRows& rows, const Workers& w
         const Task& task = groups[g].tasks[k];
         Answers& of_task = out[task.place];
         if (task.kind == "next") {
-          parts_->answer_next(rows, begin, batch, examples, rep, of_task);
+          parts_->answer_next(rows, wanted, batch, examples, rep, of_task);
           continue;
         }
         std::vector<double> all;
@@ -414,7 +417,8 @@ std::vector<Answers> UserModel::answer(const HistoryRows& rows, const Workers& w
               static_cast<size_t>(std::ranges::max_element(of_example) - of_example.begin());
           of_task.answers.push_back(of_example[right]);
           of_task.labels.push_back(C > 1 ? likeliest == right : static_cast<double>(label));
-          of_task.rows.push_back(begin + batch.row[static_cast<size_t>(examples.view[i])]);
+          const int64_t row = batch.row[static_cast<size_t>(examples.view[i])];
+          of_task.rows.push_back(wanted[static_cast<size_t>(row)]);
         }
       }
     }

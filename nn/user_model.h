@@ -96,7 +96,9 @@ class UserModel {
   // The scale of the examples' numbers, of a model that is new.
   void pretrain(const HistoryRows& rows);
   Objective objective(Tape& tape, const HistoryRows& rows, std::span<const int64_t> wanted) const;
-  std::vector<Answers> answer(const HistoryRows& rows, const Workers& workers) const;  // by task
+  // By task, of some rows or, if none are named, of all.
+  std::vector<Answers> answer(const HistoryRows& rows, const Workers& workers,
+                              std::span<const int64_t> of = {}) const;
   // "TASK.KEY" for the keys of its kind, and each key's mean over the tasks; NaN where the data do not define
   // it.
   std::vector<std::pair<std::string, double>> metrics(const std::vector<Answers>& answers) const;

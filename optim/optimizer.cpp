@@ -85,14 +85,14 @@ UpdateStep Optimizer::rule(const std::string& name, double rate) const {
                   .correction2 = correction(config_.beta2)};
 }
 
-void Optimizer::step(const Gradients& gradients, double factor, const Workers& workers) {
+void Optimizer::step(const Gradients& gradients, double factor, const Workers& workers, Chosen chosen) {
   ++steps_;
   Backend& backend = parameters_->backend();
   const UpdateStep dense = rule(config_.dense, factor * config_.rate);
   const UpdateStep tables =
       rule(config_.tables, factor * (config_.table_rate > 0 ? config_.table_rate : config_.rate));
   for (const Parameter& p : parameters_->all()) {
-    if (p.fixed) continue;
+    if (p.fixed || !is_chosen(chosen, p)) continue;
     const auto at = static_cast<size_t>(p.index);
     const Tensor w = p.value(), state1 = state1_[at].tensor(), state2 = state2_[at].tensor();
     if (!p.table) {

@@ -47,8 +47,9 @@ class Optimizer {
  public:
   Optimizer(Parameters& parameters, const OptimizerConfig& config);
 
-  // One step with merged gradients; every learning rate is multiplied by `factor` (the schedule).
-  void step(const Gradients& gradients, double factor, const Workers& workers);
+  // One step of the chosen parameters with merged gradients; every learning rate is multiplied by `factor` (the
+  // schedule).
+  void step(const Gradients& gradients, double factor, const Workers& workers, Chosen chosen = {});
 
   // The state as arrays for a checkpoint, "optimizer/steps", "optimizer/1/PATH" and "optimizer/2/PATH", and back.
   // Rows by which a table has `grown` since begin without a past.

@@ -39,6 +39,7 @@ struct Settings {
   std::string device = "cpu";
   std::vector<std::string> columns = {"query", "title"};
   std::map<std::string, Adam> groups;
+  std::map<std::string, double> bound;
   template <class F>
   void fields(F&& f) {
     f("trainer", trainer, "how it is trained");
@@ -47,6 +48,7 @@ struct Settings {
     f("device", device, "cpu or gpu");
     f("columns", columns, "what is read");
     f("groups", groups, "of parameters");
+    f("bound", bound, "of each");
   }
 };
 
@@ -191,7 +193,7 @@ TEST_CASE("config: the dump is complete, commented, in order") {
         "= 3\n\n"
         "# the optimiser\n[trainer.adam]\n# step size\nlearning_rate = 0.001\n# longest gradient\n# (inf: "
         "any)\n"
-        "clip = inf\n\n# of parameters\n[groups]\n");
+        "clip = inf\n\n# of parameters\n[groups]\n\n# of each\n[bound]\n");
 }
 
 TEST_CASE("config: a dump reads back to the same configuration, for any values") {
@@ -235,4 +237,17 @@ TEST_CASE("config: a family's sections are named by the file") {
   CHECK(settings.groups["y"].clip == 1);
   check_setting_refused("groups.y.clap=1", "did you mean");
   check_setting_refused("groups.a b.clip=1", "groups.\"a b\": expected a name");
+}
+
+TEST_CASE("config: and so are a family's values") {
+  Settings settings;
+  parse_config("[bound]\nclick = 0.5\n", "a.toml", settings);
+  apply_setting("bound.buy=2", settings);
+  CHECK(settings.bound == std::map<std::string, double>{{"buy", 2}, {"click", 0.5}});
+  Settings read;
+  parse_config(dump_config(settings), "dump", read);
+  CHECK(differences(settings, read).empty());
+  check_refused("[bound]\nclick = \"x\"\n", "2:9: bound.click: got");
+  check_refused("[bound.click]\n", "bound.click");
+  check_setting_refused("bound.a b=1", "a b");
 }

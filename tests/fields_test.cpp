@@ -41,6 +41,14 @@ struct Settings {
   }
 };
 
+struct Bounds {
+  std::map<std::string, double> bound;
+  template <class F>
+  void fields(F&& f) {
+    f("bound", bound, "of each");
+  }
+};
+
 struct None {
   template <class F>
   void fields(F&&) {}
@@ -124,18 +132,19 @@ TEST_CASE("fields: a family's sections are made by name") {
   CHECK(fields.at("phases.late.epochs").value() == FieldValue(int64_t{4}));
   CHECK(fields.find("phases.early.epochs") == nullptr);
   for (const char* nothing_new : {"phases.late", "trainer", "trainer.adam", "phase.x"})
-    fields.make(nothing_new);
+    fields.make(nothing_new, true);
+  fields.make("phases.early", false);  // no value
   CHECK(settings.phases.size() == 1);
-  fields.make("phases.early");
+  fields.make("phases.early", true);
   fields.at("phases.early.epochs").set(int64_t{2});
   CHECK(settings.phases["early"].epochs == 2);
   CHECK(settings.phases.size() == 2);
   for (const char* bad : {"phases.", "phases.a b", "phases.a.b", "phases.ä"})
     check_fails(
-        Fault::usage, [&] { fields.make(bad); }, "expected a name of letters, digits, - and _");
-  for (int i = 2; i < 64; ++i) fields.make(text("phases.p", i));
+        Fault::usage, [&] { fields.make(bad, true); }, "expected a name of letters, digits, - and _");
+  for (int i = 2; i < 64; ++i) fields.make(text("phases.p", i), true);
   check_fails(
-      Fault::usage, [&] { fields.make("phases.one_more"); }, "expected at most 64 sections of its kind");
+      Fault::usage, [&] { fields.make("phases.one_more", true); }, "expected at most 64 of its kind");
 
   Settings read;
   from_json(read, to_json(Fields(settings)));
@@ -145,6 +154,28 @@ TEST_CASE("fields: a family's sections are made by name") {
       Fault::input, [&] { from_json(read, R"({"phases":{"late":1}})"); }, "phases.late: got a value");
   check_fails(
       Fault::input, [&] { from_json(read, R"({"phases":{"late":{"epoch":1}}})"); }, "did you mean");
+}
+
+TEST_CASE("fields: a family of values is made by name") {
+  Bounds bounds;
+  Fields fields = bounds;
+  CHECK(fields.all().empty());
+  fields.make("bound.a", true);  // no section
+  CHECK(bounds.bound.empty());
+  fields.make("bound.a", false);
+  fields.at("bound.a").set(0.5);
+  CHECK(bounds.bound == std::map<std::string, double>{{"a", 0.5}});
+  fields.make("bound.a", false);
+  CHECK(fields.all().size() == 1);
+  check_fails(
+      Fault::usage, [&] { fields.make("bound.a b", false); }, "expected a name of letters, digits, - and _");
+  Bounds read;
+  from_json(read, to_json(Fields(bounds)));
+  CHECK(read.bound == bounds.bound);
+  Bounds none;
+  CHECK(differences(bounds, none) == std::vector<std::string>{"bound.a"});
+  check_fails(
+      Fault::input, [&] { from_json(read, R"({"bound":{"a":"x"}})"); }, "bound.a: got");
 }
 
 TEST_CASE("fields: typed values are set") {

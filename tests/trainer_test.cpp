@@ -71,6 +71,7 @@ struct Run {
   TrainerConfig trainer = {
       .epochs = 3, .batch = 16, .shards = 3, .evaluate_every = 5, .log_every = 2, .checkpoint_seconds = 0};
   OptimizerConfig optimizer = {.rate = 0.1};
+  std::vector<Goal> goals = {{"click"}};
   ScheduleConfig schedule = {.warmup = 2, .decay = "linear", .floor = 0.1, .plateau = 1};
   int threads = 1;
   real rate = real(0.2);  // of dropout
@@ -92,7 +93,8 @@ struct Run {
     Training training;
     training.steps_per_epoch = plan.steps_per_epoch();
     training.identity = identity;
-    training.objective = [&](Tape& tape, int64_t step, int shard) {
+    training.goals = goals;
+    training.objective = [&](Tape& tape, int64_t step, int shard, uint64_t) {
       std::vector<int64_t>& mine = rows[static_cast<size_t>(shard)];
       plan.rows_of(step, shard, mine);
       Objective objective{{{"click", toy.loss(tape, mine, rate), static_cast<int64_t>(mine.size())}}};
@@ -112,7 +114,7 @@ struct Run {
       write_tensor_file(path, toy.parameters.arrays(), {{"format", "toy"}});
     };
     std::atomic<bool> stop = false;
-    Trainer loop(toy.parameters, training, trainer, optimizer, schedule, workers, folder.path());
+    Trainer loop(toy.parameters, training, trainer, optimizer, schedule, {}, workers, folder.path());
     loop.stop = &stop;
     loop.on_step = [&](const StepRecord& record) {
       if (record.step == stop_after) stop = true;
@@ -376,9 +378,9 @@ TEST_CASE("trainer: a checkpoint of another run, or a damaged one, is refused") 
   write_state("steelyard-state-0");
   check_fails(
       Fault::input, [&] { rest(folder); }, "not a training state of this version");
-  write_state("steelyard-state-2");
+  write_state("steelyard-state-3");
   check_fails(
-      Fault::input, [&] { rest(folder); }, "trainer/position", "7 numbers");
+      Fault::input, [&] { rest(folder); }, "trainer/position", "9 numbers");
 
   write_file(folder / "state.safetensors", state);
   write_file(folder / "metrics.jsonl", "{}\n");
@@ -467,7 +469,7 @@ TEST_CASE("trainer: weights that an update made infinite are never saved") {
 
 namespace {
 
-struct Chosen {
+struct Choice {
   Outcome outcome;
   std::vector<int64_t> evaluated;  // the steps
   std::vector<bool> best;
@@ -475,8 +477,8 @@ struct Chosen {
 };
 
 // A run of 12 steps with an evaluation after every second, whose metric is as given.
-Chosen choose(std::vector<double> values, Run run, const std::string& metric = "logloss") {
-  Chosen chosen;
+Choice choose(std::vector<double> values, Run run, const std::string& metric = "logloss") {
+  Choice chosen;
   run.trainer.evaluate_every = 2;
   run.trainer.criterion = metric;
   run.score = [values, metric](int64_t i) -> Findings {
@@ -509,7 +511,7 @@ TEST_CASE("trainer: the best model is kept, whichever way its metric points") {
   Run run;
   run.schedule = {};
   const std::vector<double> values = {0.5, 0.3, 0.4, 0.2, 0.25, 0.3};
-  const Chosen least = choose(values, run);
+  const Choice least = choose(values, run);
   CHECK(least.evaluated == std::vector<int64_t>{2, 4, 6, 8, 10, 12});
   CHECK(least.best == std::vector<bool>{true, true, false, true, false, false});
   CHECK(least.outcome.best_step == 8);
@@ -527,13 +529,13 @@ TEST_CASE("trainer: patience ends a run, a plateau drops the rate") {
   Run run;
   run.schedule = {};
   run.trainer.patience = 2;
-  const Chosen early = choose({0.5, 0.3, 0.4, 0.35, 0.1, 0.1}, run);
+  const Choice early = choose({0.5, 0.3, 0.4, 0.35, 0.1, 0.1}, run);
   CHECK(early.outcome.steps == 8);
   CHECK(early.outcome.best_step == 4);
 
   run.trainer.patience = 0;
   run.schedule = {.plateau = 2, .drop = 0.1};
-  const Chosen dropped = choose({0.5, 0.6, 0.6, 0.6, 0.6, 0.4}, run);
+  const Choice dropped = choose({0.5, 0.6, 0.6, 0.6, 0.6, 0.4}, run);
   const std::vector<double> expected = {1, 1, 1, 1, 1, 1, 0.1, 0.1, 0.1, 0.1, 0.01, 0.01};
   for (size_t i = 0; i < 12; ++i) CHECK(dropped.rates.at(i) == doctest::Approx(expected[i]));
 }
@@ -641,6 +643,7 @@ TEST_CASE("trainer: a batch has one loss, however it is cut into shards and task
   }
   // A second task whose rows are all in one shard, and a constant for a regulariser.
   run.trainer.shards = 4;
+  run.goals.push_back({"buy"});
   run.spoil = [](Objective& objective, Tape& tape, int64_t, int shard) {
     objective.tasks.push_back({"buy", {}, 0});
     if (shard == 2) objective.tasks[1] = {"buy", tape.constant(Shape{}, std::vector<real>{5}), 3};

@@ -69,17 +69,16 @@ class Reader {
   }
 
   void assign(const std::string& key, const toml::node& node, toml::source_position key_position) {
-    if (const auto* section = node.as_table()) {
-      at(key_position, [&] { fields_.make(key); });
-      if (fields_.is_section(key)) return assign(*section, key + ".");
-    }
+    const auto* section = node.as_table();
+    at(key_position, [&] { fields_.make(key, section != nullptr); });
+    if (section && fields_.is_section(key)) return assign(*section, key + ".");
     // A key is wrong where it stands; a value where the value stands.
     const Field& field = *at(key_position, [&] { return &fields_.at(key); });
     at(node.source().begin, [&] { field.set(value(node, field)); });
   }
 
   void make_section_of(const std::string& key) {
-    if (const size_t dot = key.rfind('.'); dot != key.npos) at({}, [&] { fields_.make(key.substr(0, dot)); });
+    if (const size_t dot = key.rfind('.'); dot != key.npos) at({}, [&] { fields_.make(key.substr(0, dot), true); });
   }
 
   [[noreturn]] void refuse(toml::source_position position, const std::string& what) const {

@@ -40,10 +40,15 @@ class Job {
   virtual Parameters& parameters() = 0;
   virtual void pretrain(const Workers& workers) = 0;
   virtual int64_t rows() const = 0;
-  virtual int64_t dev_rows() const = 0;      // 0: nothing to evaluate on
+  virtual int64_t dev_rows() const = 0;  // 0: nothing to evaluate on
+  virtual std::vector<Goal> goals() const = 0;
   virtual std::string identity() const = 0;  // of model and rows
-  virtual Objective objective(Tape& tape, std::span<const int64_t> rows, double progress) const = 0;
-  virtual Findings evaluate(const Workers& workers) const = 0;
+  // Of rows of training and of dev rows; `tasks`: as optim/trainer.h: Training.
+  virtual Objective objective(Tape& tape, std::span<const int64_t> rows, double progress,
+                              uint64_t tasks) const = 0;
+  virtual Objective dev_objective(Tape& tape, std::span<const int64_t> rows, uint64_t tasks) const = 0;
+  virtual Findings evaluate(const Workers& workers,
+                            std::span<const int64_t> rows) const = 0;  // dev rows; none: all
   virtual void save(const std::filesystem::path& path, const Metadata& more) const = 0;
 
   // ---- for people
@@ -54,7 +59,7 @@ class Job {
 
 // By the value of the key `model`.
 std::unique_ptr<Job> make_job(const std::string& model);
-std::unique_ptr<Job> relevance_job(const RunConfig& config = {});
+std::unique_ptr<Job> relevance_job(const RunConfig& config);
 std::unique_ptr<Job> users_job();
 
 // Names those of `ours` that an older model lacks; empty: none.

@@ -38,10 +38,14 @@ class RelevanceJob final : public Job {
     return text(to_json(copy), " ", train_->cache.key(), " ",
                 dev_ ? dev_->cache.key() : std::string("no dev rows"));
   }
-  Objective objective(Tape& tape, std::span<const int64_t> rows, double progress) const override {
+  std::vector<Goal> goals() const override { return {{"relevance"}}; }
+  Objective objective(Tape& tape, std::span<const int64_t> rows, double progress, uint64_t) const override {
     return model_->objective(tape, train_->pairs, rows, progress);
   }
-  Findings evaluate(const Workers& workers) const override {
+  Objective dev_objective(Tape& tape, std::span<const int64_t> rows, uint64_t) const override {
+    return model_->objective(tape, dev_->pairs, rows, 1);
+  }
+  Findings evaluate(const Workers& workers, std::span<const int64_t>) const override {
     const ScoredRows rows = model_->score_rows(dev_->pairs, workers);
     return {model_->metrics(rows.scores, dev_->pairs.grades, dev_->pairs.groups), Relevance::figures(rows),
             model_->collapse(rows)};

@@ -333,9 +333,10 @@ using Curve = std::vector<Point>;
 // What metrics.jsonl holds, as curves over the steps.
 struct Curves {
   Curve loss, norm, rate;
-  std::vector<std::pair<std::string, Curve>> dev;  // in the order of the file
-  double last = 0;                                 // step
-  std::optional<double> best;                      // step of the model that was kept
+  using Named = std::vector<std::pair<std::string, Curve>>;  // in the order of the file
+  Named dev, multipliers, violations;
+  double last = 0;             // step
+  std::optional<double> best;  // step of the model that was kept
 
   explicit Curves(std::string_view jsonl) {
     while (!jsonl.empty()) {
@@ -354,16 +355,21 @@ struct Curves {
     add(loss, line, "loss", step);
     add(norm, line, "norm", step);
     add(rate, line, "rate", step);
-    for (const char* found : {"dev", "model"}) {
-      if (!line.contains(found) || !line[found].is_object()) continue;
-      for (const auto& [name, value] : line[found].items()) {
-        auto curve = std::find_if(dev.begin(), dev.end(),
-                                  [&name = name](const auto& known) { return known.first == name; });
-        if (curve == dev.end()) curve = dev.insert(dev.end(), {name, {}});
-        add(curve->second, line[found], name, step);
-      }
-    }
+    add_all(dev, line, "dev", step);
+    add_all(dev, line, "model", step);
+    add_all(multipliers, line, "multipliers", step);
+    add_all(violations, line, "violations", step);
     if (line.contains("best") && line["best"] == true) best = step;
+  }
+
+  static void add_all(Named& curves, const nlohmann::ordered_json& line, const char* of, double step) {
+    if (!line.contains(of) || !line[of].is_object()) return;
+    for (const auto& [name, value] : line[of].items()) {
+      auto curve = std::find_if(curves.begin(), curves.end(),
+                                [&name = name](const auto& known) { return known.first == name; });
+      if (curve == curves.end()) curve = curves.insert(curves.end(), {name, {}});
+      add(curve->second, line[of], name, step);
+    }
   }
 
   static void add(Curve& curve, const nlohmann::ordered_json& object, const std::string& name, double step) {
@@ -537,6 +543,7 @@ AboutMetric about_metric(std::string_view name) {
       {"auc", "A relevant row scores above another one.", "probability"},
       {"gauc", "The same within each group, averaged.", "probability"},
       {"pr_auc", "Average precision.", "precision"},
+      {"loss", "What training makes small.", "mean per row"},
       {"logloss", "Mean cross-entropy; less is better.", "nats per row"},
       {"ece", "Error of the probabilities; less is better.", "probability"},
       {"rmse", "Root of the mean squared error; less is better.", "units of the label"},
@@ -590,7 +597,26 @@ std::string curves_section(const std::string& jsonl) {
                                        .last = curves.last,
                                        .from_zero = true});
   if (dev.empty() && training.empty()) return "";
-  std::string out = "<section><h2>Training</h2>\n";
+  std::string goals;
+  for (const auto& [name, curve] : curves.multipliers)
+    goals += figure({.title = "Multiplier of " + name,
+                     .about = "What the goal costs the one that is learned.",
+                     .unit = "loss per loss",
+                     .curve = curve,
+                     .last = curves.last,
+                     .from_zero = true});
+  for (const auto& [name, curve] : curves.violations)
+    goals += figure({.title = "Violation of " + name,
+                     .about = "Above 0 the multiplier rises.",
+                     .unit = "as the multiplier saw it",
+                     .curve = curve,
+                     .last = curves.last,
+                     .from_zero = true,
+                     .smooth = true});
+  std::string out;
+  if (!goals.empty())
+    out += "<section><h2>Goals</h2>\n<div class=\"figures\">\n" + goals + "</div></section>\n";
+  out += "<section><h2>Training</h2>\n";
   if (curves.best && !dev.empty())
     out += text("<p class=\"note\">A ring marks the evaluation after step ",
                 counted(std::llround(*curves.best)), ", whose model was kept.</p>\n");

@@ -12,6 +12,7 @@ void validate(const TrainingConfig& training, const PlaceConfig& place) {
   training.trainer.validate();
   training.optimizer.validate();
   training.schedule.validate();
+  training.PrioritiesConfig::validate();
   if (training.data.train.empty()) fail(Fault::usage, "data.train: empty; expected a table");
   if (training.data.bad_rows != "stop" && training.data.bad_rows != "skip")
     fail(Fault::usage, "data.bad_rows: \"", training.data.bad_rows, "\"; expected stop or skip");
@@ -33,6 +34,8 @@ void RunConfig::validate() const {
 void UserRunConfig::validate() const {
   UserConfig::validate();
   steelyard::validate(*this, run);
+  require(method != "single", "method", method,
+          "another: of users, a task alone is a configuration with one task");
   require(data.dev.empty(), "data.dev", data.dev, "nothing: [examples] says what dev is");
   require(!dupn.frozen || optimizer.weight_decay == 0, "optimizer.weight_decay", optimizer.weight_decay,
           "0 beside dupn.frozen: a decay would move what is frozen");
@@ -40,6 +43,7 @@ void UserRunConfig::validate() const {
   for (const auto& [name, task] : tasks)
     for (const std::string& metric : UserModel::metric_names(task.kind))
       known.insert({metric, name + "." + metric});
+  if (tasks.size() > 1) known.insert("loss");
   if (!known.contains(trainer.criterion))
     fail(Fault::usage, "trainer.criterion: no metric \"", trainer.criterion, "\"; expected one of ",
          joined({known.begin(), known.end()}));

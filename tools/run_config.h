@@ -24,7 +24,7 @@ struct DataConfig {
 };
 
 // How a model was trained; its copy in the model file says nothing of folders and threads.
-struct TrainingConfig {
+struct TrainingConfig : PrioritiesConfig {
   DataConfig data;
   TrainerConfig trainer;
   OptimizerConfig optimizer;
@@ -32,6 +32,7 @@ struct TrainingConfig {
 
   template <class F>
   void fields(F&& f) {
+    PrioritiesConfig::fields(f);
     f("data", data, "where the rows are");
     f("trainer", trainer, "the loop");
     f("optimizer", optimizer, "the rule of a step");

@@ -12,6 +12,7 @@
 #include "core/file.h"
 #include "data/batches.h"
 #include "nn/model_file.h"
+#include "tools/certificate.h"
 #include "tools/config.h"
 #include "tools/job.h"
 #include "tools/progress.h"
@@ -43,6 +44,10 @@ void write_report(Job& job, const Outcome& outcome, const std::filesystem::path&
   report.metrics = outcome.best;
   report.metrics_jsonl = MappedFile(folder / "metrics.jsonl").text();
   report.config_toml = dump_config(fields);
+  if (!outcome.goals.empty()) {
+    write_atomically(folder / "certificate.json", certificate_json(outcome, report.metrics_jsonl));
+    report.tables.push_back(certificate_table(outcome));
+  }
   job.report(folder, report, &stop_wanted);
   write_atomically(folder / "report.html", report_page(report));
 }
@@ -51,6 +56,22 @@ void write_report(Job& job, const Outcome& outcome, const std::filesystem::path&
 BatchPlan plan_of(Job& job) {
   const TrainerConfig& config = job.training().trainer;
   return {job.rows(), config.batch, config.shards, static_cast<uint64_t>(config.seed)};
+}
+
+// The dev rows, of goals in an order cut in two by a hash of their place, whatever the method and the seed of the run.
+struct DevRows {
+  std::vector<int64_t> choosing, bounding;
+};
+DevRows dev_rows(Job& job, const std::vector<Goal>& goals) {
+  DevRows rows;
+  const bool in_order = std::ranges::any_of(goals, [](const Goal& goal) { return goal.priority > 0; });
+  const double share = in_order ? job.training().nmt.held_out : 0;
+  for (int64_t row = 0; row < job.dev_rows(); ++row) {
+    const bool bounds =
+        static_cast<double>(random_uniform(key_of(0, "bounds"), static_cast<uint64_t>(row))) < share;
+    (bounds ? rows.bounding : rows.choosing).push_back(row);
+  }
+  return rows;
 }
 
 std::string recorded_config(Job& job) {
@@ -172,7 +193,7 @@ std::string Job::data_path(const std::string& file) {
 
 std::unique_ptr<Job> make_job(const std::string& model) {
   if (model == "dupn") return users_job();
-  if (model.empty() || model == "deepbow" || model == "dense" || model == "bm25") return relevance_job();
+  if (model.empty() || model == "deepbow" || model == "dense" || model == "bm25") return relevance_job(RunConfig());
   fail(Fault::usage, "model: unknown model \"", model, "\"; expected deepbow, dense, bm25 or dupn");
 }
 
@@ -239,16 +260,27 @@ Outcome train_run(Job& job, const std::filesystem::path& folder, const TrainOpti
     config.epochs = std::min<int64_t>(config.epochs, 1);
     config.evaluate_every = config.collapse = 0;
   }
-  training.objective = [&](Tape& tape, int64_t step, int shard) {
+  training.goals = job.goals();
+  training.objective = [&](Tape& tape, int64_t step, int shard, uint64_t tasks) {
     std::vector<int64_t>& of_shard = rows[static_cast<size_t>(shard)];
     plan.rows_of(step, shard, of_shard);
-    return job.objective(tape, of_shard, static_cast<double>(step) / static_cast<double>(steps));
+    return job.objective(tape, of_shard, static_cast<double>(step) / static_cast<double>(steps), tasks);
   };
-  if (job.dev_rows() > 0) training.evaluate = [&] { return job.evaluate(workers); };
+  const DevRows dev = dev_rows(job, training.goals);
+  if (job.dev_rows() > 0) training.evaluate = [&] { return job.evaluate(workers, dev.choosing); };
+  const auto held_out = [&](const std::vector<int64_t>& of) {
+    return HeldOut{std::ssize(of), [&](Tape& tape, int64_t begin, int64_t end, uint64_t tasks) {
+                     const std::span<const int64_t> all = of;
+                     return job.dev_objective(
+                         tape, all.subspan(static_cast<size_t>(begin), static_cast<size_t>(end - begin)),
+                         tasks);
+                   }};
+  };
+  training.choosing = held_out(dev.choosing), training.bounding = held_out(dev.bounding);
   training.save = [&](const std::filesystem::path& path) { job.save(path, {{"training", training_json}}); };
 
   Trainer trainer(job.parameters(), training, config, job.training().optimizer, job.training().schedule,
-                  workers, folder);
+                  job.training(), workers, folder);
   trainer.on_step = [&](const StepRecord& record) { progress.step(record); };
   trainer.on_evaluate = [&](int64_t step, const Findings& found, bool best) {
     progress.evaluated(step, found, best);
@@ -266,6 +298,8 @@ Outcome train_run(Job& job, const std::filesystem::path& folder, const TrainOpti
   write_atomically(folder / "config.toml", recorded);
   run_folder.keep();
   const Outcome outcome = trainer.run();
+  for (const GoalResult& goal : outcome.goals)
+    if (goal.bound) say(certificate_line(goal));
   write_report(job, outcome, folder);
   std::filesystem::remove_all(cache);
   return outcome;
@@ -287,7 +321,7 @@ struct RunOptions : TrainOptions {
   std::string config, out, device, data_dir, model;
   std::vector<std::string> settings;
   int threads = -1;
-  bool dry_run = false, dump_config = false;
+  bool dry_run = false, dump_config = false, strict = false;
 
   void add_to(CLI::App& verb) {
     verb.add_option("CONFIG", config, "TOML file")->required();
@@ -297,6 +331,7 @@ struct RunOptions : TrainOptions {
     verb.add_option("--threads", threads, "threads; 0: one per core")->check(CLI::Range(0, kMostThreads));
     verb.add_option("--device", device, "cpu or gpu");
     verb.add_flag("--resume", resume, "continue from the folder's checkpoint, bit for bit");
+    verb.add_flag("--strict", strict, "of method nmt: exit 4 if a goal's bound is not held");
     verb.add_flag("--dry-run", dry_run, "print parameters, memory and the first batch in words, and stop");
     verb.add_flag("--dump-config", dump_config, "print the complete configuration, and stop");
     verb.add_flag("--quiet", quiet, "no progress");
@@ -322,7 +357,13 @@ struct RunOptions : TrainOptions {
     catch_signals();
     if (dry_run) return steelyard::dry_run(*job, *this);
     if (out.empty()) fail(Fault::usage, "--out: missing; expected a folder for the run");
+    const bool by_priority = job->training().method == "nmt";
+    if (strict && !by_priority)
+      fail(Fault::usage, "--strict: method is ", job->training().method,
+           "; expected nmt, which has bounds to hold");
     train_run(*job, out, *this);
+    if (strict && !certified(out))
+      fail(Fault::broken, out, ": a goal is not held; certificate.json says which");
   }
 };
 

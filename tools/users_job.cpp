@@ -70,11 +70,20 @@ class UsersJob final : public Job {
   int64_t rows() const override { return train_->rows.size(); }
   int64_t dev_rows() const override { return dev_ ? dev_->rows.size() : 0; }
   std::string identity() const override { return train_->cache.key(); }
-  Objective objective(Tape& tape, std::span<const int64_t> rows, double) const override {
+  std::vector<Goal> goals() const override {
+    std::vector<Goal> goals;
+    for (const ExampleGroup& group : model_->maker().groups())
+      for (const Task& task : group.tasks) goals.push_back({task.name, task.priority, task.weight});
+    return goals;
+  }
+  Objective objective(Tape& tape, std::span<const int64_t> rows, double, uint64_t) const override {
     return model_->objective(tape, train_->rows, rows);
   }
-  Findings evaluate(const Workers& workers) const override {
-    return {model_->metrics(model_->answer(dev_->rows, workers))};
+  Objective dev_objective(Tape& tape, std::span<const int64_t> rows, uint64_t) const override {
+    return model_->objective(tape, dev_->rows, rows);
+  }
+  Findings evaluate(const Workers& workers, std::span<const int64_t> rows) const override {
+    return {model_->metrics(model_->answer(dev_->rows, workers, rows))};
   }
   void save(const std::filesystem::path& path, const Metadata& more) const override {
     model_->save(path, more);

@@ -67,7 +67,7 @@ class CpuBackend final : public Backend {
   void weighted_sum_grad(real scale, Tensor w, Tensor dy, Tensor dx) override;
   void cross_entropy(Tensor z, Ids labels, Tensor loss, Tensor p) override;
   void cross_entropy_grad(Tensor p, Ids labels, Tensor dloss, Tensor dz) override;
-  double sum_squares(Tensor x) override;
+  double dot(Tensor a, Tensor b) override;
 
   void update(const UpdateStep& step, Tensor w, Tensor state1, Tensor state2, Tensor g) override;
   void update_rows(const UpdateStep& step, Tensor w, Tensor state1, Tensor state2, Ids rows,

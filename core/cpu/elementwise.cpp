@@ -65,8 +65,8 @@ void CpuBackend::weighted_sum_grad(real scale, Tensor w, Tensor dy, Tensor dx) {
   for_lanes(dx.size(), [&](auto i) { add_to(i, dx.data, Lane::Constant(slope)); });
 }
 
-double CpuBackend::sum_squares(Tensor x) {
-  return sum_lanes(x.size(), [&](auto i) { return Lane(i.load(x.data).square()); });
+double CpuBackend::dot(Tensor a, Tensor b) {
+  return sum_lanes(a.size(), [&](auto i) { return Lane(i.load(a.data) * i.load(b.data)); });
 }
 
 }  // namespace steelyard

@@ -623,7 +623,7 @@ class Users:
                         if not self.rows[f"{group}/label/{task}"][number].isnan():
                             sums[task].append(self.loss_of(group, task, number, rep, candidate))
                     number += 1
-        return {name: self.config["tasks"][name]["weight"] * torch.stack(parts).mean() for name, parts in sums.items()}
+        return {name: torch.stack(parts).mean() for name, parts in sums.items()}
 
 
 def users(folder, worst):

@@ -1,0 +1,212 @@
+// Constrained problems whose solutions and multipliers are known (optim/lagrangian.h): they are found by descent on
+// the model's side and ascent on the multipliers', from inside and from outside of what is allowed.
+#include "optim/lagrangian.h"
+
+#include <cmath>
+#include <functional>
+
+#include "tests/support.h"
+
+using namespace steelyard;
+using namespace steelyard::test;
+
+namespace {
+
+using Vector = std::vector<double>;
+
+struct Problem {
+  const char* name;
+  std::function<Vector(const Vector&)> gradient;                // of f
+  std::vector<std::function<double(const Vector&)>> goals;      // f_j
+  std::vector<std::function<Vector(const Vector&)>> gradients;  // and theirs
+  Vector bounds, start, solution, multipliers;
+};
+
+double squared_distance(const Vector& x, const Vector& to) {
+  double sum = 0;
+  for (size_t i = 0; i < x.size(); ++i) sum += (x[i] - to[i]) * (x[i] - to[i]);
+  return sum;
+}
+
+Vector from(const Vector& x, const Vector& to) {  // the gradient of half the squared distance
+  Vector d(x.size());
+  for (size_t i = 0; i < x.size(); ++i) d[i] = x[i] - to[i];
+  return d;
+}
+
+// Nearest points: f = ½|x − a|², goals ½|x − b|² ≤ c or linear ones.
+std::vector<Problem> problems() {
+  const auto half_distance = [](Vector to) {
+    return [to](const Vector& x) { return squared_distance(x, to) / 2; };
+  };
+  const auto towards = [](Vector to) { return [to](const Vector& x) { return from(x, to); }; };
+  const auto linear = [](Vector a) {
+    return [a](const Vector& x) {
+      double sum = 0;
+      for (size_t i = 0; i < x.size(); ++i) sum += a[i] * x[i];
+      return sum;
+    };
+  };
+  const auto constant = [](Vector a) { return [a](const Vector&) { return a; }; };
+  // By hand, in optim/README.md: minimise ½(x − 2)² + ½(y − 1)² such that ½x² + ½y² ≤ ½. The solution is (2, 1)/√5,
+  // and from x − 2 + λx = 0 λ = √5 − 1.
+  const double root = std::sqrt(5.0);
+  std::vector<Problem> list = {
+      {"a circle, from inside",
+       towards({2, 1}),
+       {half_distance({0, 0})},
+       {towards({0, 0})},
+       {0.5},
+       {0, 0},
+       {2 / root, 1 / root},
+       {root - 1}},
+      {"a circle, from outside",
+       towards({2, 1}),
+       {half_distance({0, 0})},
+       {towards({0, 0})},
+       {0.5},
+       {5, -4},
+       {2 / root, 1 / root},
+       {root - 1}},
+      {"a circle that holds the optimum",
+       towards({2, 1}),
+       {half_distance({0, 0})},
+       {towards({0, 0})},
+       {8},
+       {5, -4},
+       {2, 1},
+       {0}},
+      // ½(x − 3)² + ½(y − 2)² such that x ≤ 1 and y ≤ 1: both prices are what is left of the gradient.
+      {"two lines, both in the way",
+       towards({3, 2}),
+       {linear({1, 0}), linear({0, 1})},
+       {constant({1, 0}), constant({0, 1})},
+       {1, 1},
+       {0, 0},
+       {1, 1},
+       {2, 1}},
+      {"two lines, one in the way",
+       towards({3, 0.5}),
+       {linear({1, 0}), linear({0, 1})},
+       {constant({1, 0}), constant({0, 1})},
+       {1, 1},
+       {4, 4},
+       {1, 0.5},
+       {2, 0}},
+      // x + y ≤ 1 and x − y ≤ 0 at the corner (½, ½): λ₁ + λ₂ = 2.5, λ₁ − λ₂ = 0.5.
+      {"a corner",
+       towards({3, 1}),
+       {linear({1, 1}), linear({1, -1})},
+       {constant({1, 1}), constant({1, -1})},
+       {1, 0},
+       {0, 2},
+       {0.5, 0.5},
+       {1.5, 1}},
+  };
+  return list;
+}
+
+struct Solved {
+  Vector x, multipliers;
+  double violation = 0;
+};
+
+Solved solve(const Problem& p, LagrangianConfig config, int steps, double step_size) {
+  config.relative = false;
+  config.largest = 100;
+  Lagrangian lagrangian(config, p.bounds);
+  Solved out{p.start, {}, 0};
+  for (int step = 0; step < steps; ++step) {
+    Vector losses;
+    for (const auto& goal : p.goals) losses.push_back(goal(out.x));
+    lagrangian.ascend(losses);
+    const Vector weights = lagrangian.weights();
+    Vector d = p.gradient(out.x);
+    for (double& value : d) value *= weights.back();
+    for (size_t j = 0; j < p.goals.size(); ++j) {
+      const Vector g = p.gradients[j](out.x);
+      for (size_t i = 0; i < d.size(); ++i) d[i] += weights[j] * g[i];
+    }
+    for (size_t i = 0; i < d.size(); ++i) out.x[i] -= step_size * d[i];
+  }
+  out.multipliers.assign(lagrangian.multipliers().begin(), lagrangian.multipliers().end());
+  for (size_t j = 0; j < p.goals.size(); ++j)
+    out.violation = std::max(out.violation, p.goals[j](out.x) - p.bounds[j]);
+  return out;
+}
+
+}  // namespace
+
+TEST_CASE("lagrangian: solutions and multipliers that are known, by every rule and rescaling") {
+  for (const char* rule : {"ascent", "damped", "augmented", "pi"})
+    for (const char* rescale : {"sum", "largest", "none"})
+      for (const Problem& p : problems()) {
+        CAPTURE(rule);
+        CAPTURE(rescale);
+        CAPTURE(p.name);
+        const Solved found =
+            solve(p, {.rule = rule, .rescale = rescale, .rate = 0.1, .damping = 1, .growth = 1}, 20000, 0.05);
+        CHECK(found.violation <= 1e-6);
+        for (size_t i = 0; i < found.x.size(); ++i) CHECK(std::abs(found.x[i] - p.solution[i]) <= 1e-3);
+        for (size_t j = 0; j < found.multipliers.size(); ++j)
+          CHECK(std::abs(found.multipliers[j] - p.multipliers[j]) <= 1e-3);
+      }
+}
+
+TEST_CASE("lagrangian: plain ascent circles where damping and pi settle") {
+  // f = x, goal −x ≤ 0: linear, so nothing but the rule damps. The solution is 0, the multiplier 1.
+  const Problem p{"a line",
+                  [](const Vector&) { return Vector{1}; },
+                  {[](const Vector& x) { return -x[0]; }},
+                  {[](const Vector&) { return Vector{-1}; }},
+                  {0},
+                  {1},
+                  {0},
+                  {1}};
+  const auto away = [&](const char* rule) {
+    const Solved s =
+        solve(p, {.rule = rule, .rescale = "none", .rate = 0.1, .damping = 1, .growth = 1}, 4000, 0.1);
+    return std::abs(s.x[0]) + std::abs(s.multipliers[0] - 1);
+  };
+  CHECK(away("ascent") > 0.1);
+  for (const char* rule : {"damped", "augmented", "pi"}) {
+    CAPTURE(rule);
+    CHECK(away(rule) < 1e-6);
+  }
+}
+
+TEST_CASE("lagrangian: weights sum to 1, multipliers are cut, what is not measured does not count") {
+  Lagrangian lagrangian({.rate = 1, .largest = 3}, {1, 2});
+  lagrangian.ascend(std::vector<double>{1.5, NAN});
+  CHECK(lagrangian.multipliers()[0] == 0.5);  // relative
+  CHECK(lagrangian.multipliers()[1] == 0);
+  CHECK(lagrangian.weights() == std::vector<double>{0.5 / 1.5, 0, 1 / 1.5});
+  for (int i = 0; i < 10; ++i) lagrangian.ascend(std::vector<double>{1000, 0});
+  CHECK(lagrangian.multipliers()[0] == 3);  // each step was cut at 1
+  CHECK(lagrangian.violations()[0] == 1);
+  CHECK(lagrangian.multipliers()[1] == 0);
+  CHECK(lagrangian.violations()[1] == -1);
+
+  Lagrangian smoothed({.rate = 1, .smoothing = 0.5, .relative = false}, {0});
+  smoothed.ascend(std::vector<double>{4}, true);
+  smoothed.ascend(std::vector<double>{2}, true);
+  CHECK(smoothed.violations()[0] == 3);
+  CHECK(smoothed.multipliers()[0] == 7);
+}
+
+TEST_CASE("lagrangian: what cannot be meant is refused") {
+  const auto refused = [](auto change, const char* expected) {
+    LagrangianConfig config;
+    change(config);
+    check_fails(
+        Fault::usage, [&] { config.validate(); }, std::string(expected));
+  };
+  refused([](auto& c) { c.rule = "adam"; }, "nmt.rule: adam; expected ascent");
+  refused([](auto& c) { c.rescale = "yes"; }, "nmt.rescale: yes; expected sum");
+  refused([](auto& c) { c.rate = 0; }, "nmt.rate: 0; expected more than 0");
+  refused([](auto& c) { c.largest = -1; }, "nmt.largest: -1");
+  refused([](auto& c) { c.damping = -1; }, "nmt.damping: -1");
+  refused([](auto& c) { c.growth = 0.5; }, "nmt.growth: 0.5");
+  refused([](auto& c) { c.proportional = -1; }, "nmt.proportional: -1");
+  refused([](auto& c) { c.smoothing = 1; }, "nmt.smoothing: 1");
+}
