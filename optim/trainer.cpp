@@ -377,7 +377,7 @@ void Trainer::evaluate() {
   Findings found = training_.evaluate();
   double excess = 0;
   std::vector<Measured> bounded(training_.goals.size());
-  if (several() && training_.choosing.rows > 0) {
+  if (several() && config_.criterion == "loss") {
     double sum = 0, weights = 0;
     const std::vector<Measured> losses = measure(training_.choosing, priorities_.tasks());
     for (size_t k = 0; k < losses.size(); ++k) {
