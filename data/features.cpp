@@ -13,7 +13,7 @@ namespace {
 
 constexpr int32_t kMissing = 1, kKnown = 2;  // ids of a column
 constexpr double kMost = 1e12;               // whose squares can be summed
-constexpr double kFar = 10;                  // deviations from the mean: a number farther away counts as this far
+constexpr double kFar = 10;  // deviations from the mean: a number farther away counts as this far
 constexpr double kNone = std::numeric_limits<double>::quiet_NaN();
 
 // Where buckets begin but the first: of ascending values, each in one bucket, as evenly as they allow. A value that
@@ -241,7 +241,8 @@ Encoding Encoding::load(const TensorFile& file, const FeaturesConfig& config, st
       for (size_t i = 0; i < edges.size(); ++i)
         good = good && std::isfinite(edges[i]) && (i == 0 || edges[i - 1] < edges[i]);
       if (!good)
-        fail(Fault::input, name, ": expected fewer than ", config.buckets, " numbers, each larger than the last");
+        fail(Fault::input, name, ": expected fewer than ", config.buckets,
+             " numbers, each larger than the last");
     }
   }
   for (auto& [task, scale] : out.labels_) scale = load_scale(file, "labels/" + task);
@@ -250,7 +251,8 @@ Encoding Encoding::load(const TensorFile& file, const FeaturesConfig& config, st
     return array.name.starts_with("features/") || array.name.starts_with("labels/");
   };
   if (std::ranges::count_if(file.arrays(), of_features) != ours)
-    fail(Fault::input, "features: expected ", ours, " arrays of features and labels, as the configuration says");
+    fail(Fault::input, "features: expected ", ours,
+         " arrays of features and labels, as the configuration says");
   out.number();
   return out;
 }
@@ -328,7 +330,8 @@ std::string Encoding::in_words(Ids ids) const {
     else {
       const std::vector<double>& edges = edges_[f - categories_.size()];
       const auto k = static_cast<size_t>(id - kKnown);
-      out += (k == 0 ? "" : steelyard::number(edges[k - 1])) + "…" + (k == edges.size() ? "" : steelyard::number(edges[k]));
+      out += (k == 0 ? "" : steelyard::number(edges[k - 1])) + "…" +
+             (k == edges.size() ? "" : steelyard::number(edges[k]));
     }
   }
   return out;

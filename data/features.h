@@ -98,14 +98,15 @@ class Encoding {
   // for whatever fit() would not make of such a configuration.
   std::vector<NamedArray> arrays() const;
   static Encoding load(const TensorFile& file, const FeaturesConfig& config, std::span<const Task> tasks);
-  void keep(const Encoding& older);  // of a model to go on from: its ids and, of the tasks that it had, its scales
+  void keep(
+      const Encoding& older);  // of a model to go on from: its ids and, of the tasks that it had, its scales
 
   const std::vector<std::string>& names() const { return names_; }  // of the features
   int64_t fields() const { return std::ssize(first_) - 1; }         // F features that are ids
   Ids first() const { return first_; }                              // [F+1] the first id of each, and the end
   int32_t ids() const { return first_.back(); }
-  int64_t numbers() const { return 2 * std::ssize(scales_); }       // N
-  const Scale& label(const std::string& task) const;                // 0 and 1 but of kind number
+  int64_t numbers() const { return 2 * std::ssize(scales_); }  // N
+  const Scale& label(const std::string& task) const;           // 0 and 1 but of kind number
 
   // Appends a row: ids "features" [F], numbers "numbers" [N], "label/TASK", "importance/TASK".
   void add(const FeatureReader& reader, std::span<const Task> tasks, RowColumns& out) const;

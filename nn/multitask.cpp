@@ -67,7 +67,9 @@ Var Multitask::Layers::operator()(Var x, real rate) const {
 }
 
 Multitask::Experts::Experts(Parameters::Scope at, int64_t in, const NetworkConfig& config, int count)
-    : count(count), first(at / "0", in, int64_t{count} * config.expert_width), rest(static_cast<size_t>(count)) {
+    : count(count),
+      first(at / "0", in, int64_t{count} * config.expert_width),
+      rest(static_cast<size_t>(count)) {
   for (int e = 0; e < count && config.expert_layers > 1; ++e)
     for (int layer = 1; layer < config.expert_layers; ++layer)
       rest[static_cast<size_t>(e)].emplace_back(at / std::to_string(layer) / std::to_string(e),
@@ -123,7 +125,7 @@ Multitask::Network Multitask::build(Parameters::Scope at, const std::string& mod
       for (const Task& task : tasks) {
         // What the shared gate sees all tasks read, and so they do what comes before it.
         const auto place = [&](bool private_to_task) {
-          return private_to_task ? head(task) / "experts" / std::to_string(l) : here / task.name;
+          return private_to_task ? head(task) / "experts" / std::to_string(l) : here / "own" / task.name;
         };
         if (own > 0) level.own.emplace_back(place(last), width, config_, own);
         const int64_t mixed = config_.experts + own;
@@ -163,35 +165,32 @@ std::vector<Var> Multitask::hidden(const Network& net, Var x, const std::vector<
   Var shared = x;
   for (const Level& level : net.levels) {
     const Var common = (*level.shared)(shared, rate);
-    std::vector<Var> own(net.tasks.size());
-    const auto gate = [](Var input, const Parameter& W) { return softmax(matmul(input, input.tape->leaf(W))); };
-    std::vector<Var> next(net.tasks.size());
+    const auto gate = [](Var input, const Parameter& W) {
+      return softmax(matmul(input, input.tape->leaf(W)));
+    };
+    std::vector<Var> own(net.tasks.size()), next(net.tasks.size());
+    const int64_t E = config_.experts, mine = config_.own_experts;
     for (size_t k = 0; k < net.tasks.size(); ++k) {
       if (!level.shared_gate && !wanted[k]) continue;
       const Var g = gate(of_task[k], *level.gates[k]);
-      if (level.own.empty()) {
-        next[k] = mix(common, g);
-        continue;
-      }
-      own[k] = level.own[k](of_task[k], rate);
-      const int64_t E = level.shared->count;
-      next[k] = mix(common, slice_columns(g, 0, E)) + mix(own[k], slice_columns(g, E, config_.own_experts));
+      if (!level.own.empty()) own[k] = level.own[k](of_task[k], rate);
+      next[k] = level.own.empty()
+                    ? mix(common, g)
+                    : mix(common, slice_columns(g, 0, E)) + mix(own[k], slice_columns(g, E, mine));
     }
     if (level.shared_gate) {
       const Var g = gate(shared, *level.shared_gate);
-      int64_t at = level.shared->count;
-      shared = mix(common, slice_columns(g, 0, at));
-      for (const Var& of_one : own) {
-        shared = shared + mix(of_one, slice_columns(g, at, config_.own_experts));
-        at += config_.own_experts;
-      }
+      shared = mix(common, slice_columns(g, 0, E));
+      for (size_t k = 0; k < own.size(); ++k)
+        shared = shared + mix(own[k], slice_columns(g, E + static_cast<int64_t>(k) * mine, mine));
     }
     of_task = next;
   }
   return of_task;
 }
 
-std::vector<Var> Multitask::logits(Tape& tape, const FeatureBatch& batch, uint64_t tasks, Var* penalty) const {
+std::vector<Var> Multitask::logits(Tape& tape, const FeatureBatch& batch, uint64_t tasks,
+                                   Var* penalty) const {
   const auto rate = static_cast<real>(config_.dropout);
   const int64_t n = batch.size;
   const auto F = n > 0 ? std::ssize(batch.ids) / n : 0, N = n > 0 ? std::ssize(batch.numbers) / n : 0;
@@ -211,7 +210,8 @@ std::vector<Var> Multitask::logits(Tape& tape, const FeatureBatch& batch, uint64
       if (net.embedding) {
         const Var e = rows(tape, *net.embedding, index);
         if (penalty) {
-          const Var more = affine(sum(square(e)), static_cast<real>(config_.penalty / static_cast<double>(n)));
+          const Var more =
+              affine(sum(square(e)), static_cast<real>(config_.penalty / static_cast<double>(n)));
           *penalty = penalty->tape ? *penalty + more : more;
         }
         x = dropout(reshape(e, {n, F * config_.width}), rate);
@@ -246,6 +246,8 @@ Objective Multitask::objective(Tape& tape, const FeatureBatch& batch, uint64_t t
       continue;
     }
     const std::span<const real> labels = batch.labels[k], importance = batch.importance[k];
+    check(std::ssize(labels) == n, "objective: ", labels.size(), " labels of ", task.name, " for ", n,
+          " rows");
     List classes(tape, n);
     const std::span<real> targets = tape.array<real>(n), factors = tape.array<real>(n);
     int64_t asked = 0;

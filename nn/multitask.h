@@ -64,7 +64,8 @@ class Multitask {
             const Encoding& encoding, const std::vector<Task>& tasks, bool separate);
 
   // z of each of the tasks whose bit is set, by their places      [n,1], of classes [n,C]
-  std::vector<Var> logits(Tape& tape, const FeatureBatch& batch, uint64_t tasks, Var* penalty = nullptr) const;
+  std::vector<Var> logits(Tape& tape, const FeatureBatch& batch, uint64_t tasks,
+                          Var* penalty = nullptr) const;
   // The mean loss of these tasks over the rows that ask them, not weighed; 0 of 0 rows for the others.
   Objective objective(Tape& tape, const FeatureBatch& batch, uint64_t tasks) const;
 
@@ -78,13 +79,13 @@ class Multitask {
     Experts(Parameters::Scope at, int64_t in, const NetworkConfig& config, int count);
     Var operator()(Var x, real dropout) const;
     int64_t count;
-    Linear first;                           // of all of them at once
+    Linear first;                          // of all of them at once
     std::vector<std::deque<Linear>> rest;  // of each
   };
   struct Level {  // of ple; mmoe is a level without own experts
     std::optional<Experts> shared;
-    std::deque<Experts> own;               // of each task
-    std::vector<const Parameter*> gates;   // of each task
+    std::deque<Experts> own;                 // of each task
+    std::vector<const Parameter*> gates;     // of each task
     const Parameter* shared_gate = nullptr;  // none in the last level
   };
   struct Head {

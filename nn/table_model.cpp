@@ -33,7 +33,8 @@ void TableModelConfig::validate() const {
     if (task.kind != "binary" && task.kind != "classes" && task.kind != "number")
       fail(Fault::usage, at, ".kind: \"", task.kind, "\"; expected binary, classes or number");
     for (const auto& [key, value] : {std::pair{"behaviour", &task.behaviour}, {"table", &task.table}})
-      if (!value->empty()) fail(Fault::usage, at, ".", key, ": \"", *value, "\"; expected none, which is of users");
+      if (!value->empty())
+        fail(Fault::usage, at, ".", key, ": \"", *value, "\"; expected none, which is of users");
     check_answers(at, task);
   }
 }
@@ -143,7 +144,8 @@ bool TableModel::separate() const { return parts_->separate; }
 FeatureBatch TableModel::Parts::gather(Tape& tape, const TableRows& rows,
                                        std::span<const int64_t> wanted) const {
   const auto n = std::ssize(wanted);
-  const auto cells = [&]<class To, class From>(std::type_identity<To>, std::span<const From> from, int64_t width) {
+  const auto cells = [&]<class To, class From>(std::type_identity<To>, std::span<const From> from,
+                                               int64_t width) {
     const std::span<To> to = tape.array<To>(n * width);
     for (int64_t i = 0; i < n; ++i)
       std::copy_n(from.begin() + wanted[static_cast<size_t>(i)] * width, width, to.begin() + i * width);
@@ -304,7 +306,8 @@ Named metrics_of_classes(const TaskAnswers& a) {
 
 Named metrics_of(const std::string& kind, const TaskAnswers& a) {
   if (kind == "classes") return metrics_of_classes(a);
-  if (kind == "number") return {{"rmse", rmse(a.answers, a.labels)}, {"spearman", spearman(a.answers, a.labels)}};
+  if (kind == "number")
+    return {{"rmse", rmse(a.answers, a.labels)}, {"spearman", spearman(a.answers, a.labels)}};
   return {{"auc", auc(a.answers, a.labels)},
           {"pr_auc", pr_auc(a.answers, a.labels)},
           {"logloss", log_loss(a.answers, a.labels)},
@@ -331,7 +334,8 @@ std::vector<std::string> TableModel::metric_names(const std::string& kind) {
   return names;
 }
 
-std::vector<std::pair<std::string, double>> TableModel::metrics(const std::vector<TaskAnswers>& answers) const {
+std::vector<std::pair<std::string, double>> TableModel::metrics(
+    const std::vector<TaskAnswers>& answers) const {
   std::vector<std::pair<std::string, double>> list;
   std::map<std::string, std::vector<double>> all;  // by key
   for (const Task& task : parts_->tasks)

@@ -1,8 +1,9 @@
 // Features of a table's rows: what an encoding makes of cells, which rows are whose, and what is wrong with a table.
+#include "data/features.h"
+
 #include <cmath>
 #include <set>
 
-#include "data/features.h"
 #include "tests/support.h"
 
 using namespace steelyard;
@@ -168,7 +169,8 @@ TEST_CASE("features: without one of them a row is as if its cell were empty") {
     FeaturesConfig config = shop_config();
     config.numbers_as = numbers_as;
     const Encoding encoding = fit(file, config);
-    const RowColumns whole = encoding.read(file, config, {}, {}), empty = encoding.read(without, config, {}, {});
+    const RowColumns whole = encoding.read(file, config, {}, {}),
+                     empty = encoding.read(without, config, {}, {});
     const auto F = static_cast<size_t>(encoding.fields()), N = static_cast<size_t>(encoding.numbers());
     for (const size_t feature : {0, 1, 2}) {
       std::vector<int32_t> ids(whole.ids.at("features").begin(), whole.ids.at("features").begin() + F);
@@ -177,7 +179,8 @@ TEST_CASE("features: without one of them a row is as if its cell were empty") {
       encoding.leave_out(feature, ids, numbers);
       const size_t row = feature == 0 ? 1 : feature == 1 ? 0 : 2;
       CHECK(std::ranges::equal(ids, std::span(empty.ids.at("features")).subspan(row * F, F)));
-      if (N > 0) CHECK(std::ranges::equal(numbers, std::span(empty.numbers.at("numbers")).subspan(row * N, N)));
+      if (N > 0)
+        CHECK(std::ranges::equal(numbers, std::span(empty.numbers.at("numbers")).subspan(row * N, N)));
     }
   }
 }
@@ -206,7 +209,8 @@ TEST_CASE("features: a model file gives back the encoding, and nothing but an en
     for (const NamedArray& missing : encoding.arrays()) {
       std::vector<NamedArray> arrays = encoding.arrays();
       std::erase_if(arrays, [&](const NamedArray& array) { return array.name == missing.name; });
-      check_fails(Fault::input, [&] { load(arrays); }, missing.name);
+      check_fails(
+          Fault::input, [&] { load(arrays); }, missing.name);
     }
     const auto with = [&](const std::string& name, std::span<const double> values) {
       std::vector<NamedArray> arrays = encoding.arrays();
@@ -217,11 +221,15 @@ TEST_CASE("features: a model file gives back the encoding, and nothing but an en
     const std::vector<double> down = {2, 1}, infinite = {1, INFINITY}, flat = {1, 0};
     std::vector<double> many;
     for (int i = 0; i < 40; ++i) many.push_back(i);
-    check_fails(Fault::input, [&] { with("features/more", down); }, "features: expected");
-    check_fails(Fault::input, [&] { with("labels/more", down); }, "features: expected");
-    check_fails(Fault::input, [&] { with("labels/paid", flat); }, "labels/paid: expected a mean");
+    check_fails(
+        Fault::input, [&] { with("features/more", down); }, "features: expected");
+    check_fails(
+        Fault::input, [&] { with("labels/more", down); }, "features: expected");
+    check_fails(
+        Fault::input, [&] { with("labels/paid", flat); }, "labels/paid: expected a mean");
     for (const std::vector<double>& bad : {infinite, config.standard() ? flat : down, many})
-      check_fails(Fault::input, [&] { with("features/price", bad); }, "features/price: expected");
+      check_fails(
+          Fault::input, [&] { with("features/price", bad); }, "features/price: expected");
   }
 }
 
@@ -239,7 +247,8 @@ TEST_CASE("features: what is wrong with a table is one clear line") {
   const std::string header = "shop\tcolor\tprice\tbought\n";
   const auto refused = [&](const std::string& rows, const std::string& expected) {
     const Written file(header + rows);
-    check_fails(Fault::input, [&] { fit(file, shop_config()); }, expected);
+    check_fails(
+        Fault::input, [&] { fit(file, shop_config()); }, expected);
   };
   refused("a\tred\tcheap\t1\n", "t.tsv:2:7: price: \"cheap\" is no number; expected a number");
   refused("a\tred\tnan\t1\n", "t.tsv:2:7: price: \"nan\" is no number");
@@ -250,8 +259,10 @@ TEST_CASE("features: what is wrong with a table is one clear line") {
   refused("", "no rows to train on; expected some");
   refused("a\tred\t1\t\n", "tasks.buy: no row to train on has a label; expected some");
   refused("a\tred\t1\t1\na\tred\t1\t\n", "tasks.buy: only one class to train on; expected both");
-  const Written file(header + "a\tred\t1\t1\na\tred\tx\t1\na\tred\t2\t0\n"), lacks("shop\tcolor\tbought\na\tb\t1\n");
-  check_fails(Fault::input, [&] { fit(lacks, shop_config()); }, "price");
+  const Written file(header + "a\tred\t1\t1\na\tred\tx\t1\na\tred\t2\t0\n"),
+      lacks("shop\tcolor\tbought\na\tb\t1\n");
+  check_fails(
+      Fault::input, [&] { fit(lacks, shop_config()); }, "price");
   std::string said;
   const Encoding encoding = Encoding::fit(file, shop_config(), all_tasks(kTasks), {.bad_rows = "skip"});
   const RowColumns rows =
@@ -263,21 +274,24 @@ TEST_CASE("features: what is wrong with a table is one clear line") {
   FeaturesConfig grouped = shop_config();
   grouped.folds = 2, grouped.group = "shop";
   const Written nobody(header + "\tred\t1\t1\n");
-  check_fails(Fault::input, [&] { fit(nobody, grouped); }, "t.tsv:2:1: shop: no group; expected the name of one");
+  check_fails(
+      Fault::input, [&] { fit(nobody, grouped); }, "t.tsv:2:1: shop: no group; expected the name of one");
 }
 
 TEST_CASE("features: options that no run can have") {
   const auto refused = [](auto change, const char* part) {
     FeaturesConfig config = shop_config();
     change(config);
-    check_fails(Fault::usage, [&] { config.validate(kTasks); }, part);
+    check_fails(
+        Fault::usage, [&] { config.validate(kTasks); }, part);
   };
   shop_config().validate(kTasks);
   refused([](FeaturesConfig& c) { c.categorical = c.numeric = {}; }, "features.categorical: empty");
   refused([](FeaturesConfig& c) { c.numeric = {"shop"}; }, "\"shop\"; expected names of columns, each once");
   refused([](FeaturesConfig& c) { c.numeric = {"bought"}; },
           "\"bought\"; expected no column that is the label of tasks.buy");
-  refused([](FeaturesConfig& c) { c.numbers_as = "logs"; }, "features.numbers_as: logs; expected buckets or standard");
+  refused([](FeaturesConfig& c) { c.numbers_as = "logs"; },
+          "features.numbers_as: logs; expected buckets or standard");
   refused([](FeaturesConfig& c) { c.buckets = 1; }, "features.buckets: 1");
   refused([](FeaturesConfig& c) { c.min_count = 0; }, "features.min_count: 0");
   refused([](FeaturesConfig& c) { c.folds = 1; }, "features.folds: 1");

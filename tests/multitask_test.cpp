@@ -41,9 +41,9 @@ std::string some_table(int rows = 60) {
     };
     const auto often = [&](int what, const std::string& value) { return draw(what, 5) > 0 ? value : ""; };
     table += often(0, text("c", draw(1, 6))) + "\t" + text("s", draw(2, 14)) + "\t" +
-             often(3, text(draw(4, 20))) + "\t" + text(draw(5, 80)) + "\t" + often(6, text(draw(7, 2))) + "\t" +
-             often(8, text(1 + draw(9, 3))) + "\t" + often(10, std::string(1, "abc"[draw(11, 3)])) + "\t" +
-             often(12, text(draw(13, 100))) + "\n";
+             often(3, text(draw(4, 20))) + "\t" + text(draw(5, 80)) + "\t" + often(6, text(draw(7, 2))) +
+             "\t" + often(8, text(1 + draw(9, 3))) + "\t" + often(10, std::string(1, "abc"[draw(11, 3)])) +
+             "\t" + often(12, text(draw(13, 100))) + "\n";
   }
   return table;
 }
@@ -93,7 +93,8 @@ std::vector<TableModelConfig> variants() {
   list.push_back(small_config("mmoe")), list.back().network.experts = 1, list.back().network.wide = false;
   list.push_back(small_config("ple")), list.back().network.levels = 2, list.back().network.expert_layers = 2;
   list.push_back(small_config("ple")), list.back().network.levels = 3, list.back().network.tower_layers = 0;
-  list.push_back(small_config("ple")), list.back().features.categorical = {}, list.back().network.tower_layers = 2;
+  list.push_back(small_config("ple")), list.back().features.categorical = {},
+                                       list.back().network.tower_layers = 2;
   list.back().features.numbers_as = "standard";  // no ids at all
   return list;
 }
@@ -132,8 +133,10 @@ struct Plain {
     const Vector first = layer(x, at + "/0");
     std::vector<Vector> out;
     for (size_t e = 0; e < static_cast<size_t>(count); ++e) {
-      out.emplace_back(first.begin() + static_cast<int64_t>(e * D), first.begin() + static_cast<int64_t>((e + 1) * D));
-      for (int l = 1; l < c.config.network.expert_layers; ++l) out[e] = layer(out[e], text(at, "/", l, "/", e));
+      out.emplace_back(first.begin() + static_cast<int64_t>(e * D),
+                       first.begin() + static_cast<int64_t>((e + 1) * D));
+      for (int l = 1; l < c.config.network.expert_layers; ++l)
+        out[e] = layer(out[e], text(at, "/", l, "/", e));
     }
     return out;
   }
@@ -149,7 +152,8 @@ struct Plain {
   // z of one row for each of these tasks.
   std::vector<Vector> logits(int64_t of_row, const std::vector<Task>& tasks) const {
     const NetworkConfig& net = c.config.network;
-    const auto F = static_cast<size_t>(c.model.encoding().fields()), N = static_cast<size_t>(c.model.encoding().numbers());
+    const auto F = static_cast<size_t>(c.model.encoding().fields()),
+               N = static_cast<size_t>(c.model.encoding().numbers());
     const auto at = static_cast<size_t>(of_row);
     const Ids ids = c.rows->ids.subspan(at * F, F);
     const std::span<const float> numbers = c.rows->numbers.subspan(at * N, N);
@@ -173,7 +177,8 @@ struct Plain {
         const std::vector<Vector> common = experts(shared, here + "shared", net.experts);
         std::vector<Vector> every = common;
         for (size_t k = 0; k < tasks.size(); ++k) {
-          const std::string own = text("heads/", tasks[k].name, "/experts/", l), low = here + tasks[k].name;
+          const std::string own = text("heads/", tasks[k].name, "/experts/", l),
+                            low = here + "own/" + tasks[k].name;
           std::vector<Vector> seen = common;
           if (ple)
             for (const Vector& y : experts(h[k], l + 1 == levels ? own : low, net.own_experts))
@@ -276,7 +281,8 @@ TEST_CASE("multitask: the gradient is the slope of the loss in random directions
       Gradients gradients(c.model.parameters());
       const Objective objective = c.model.objective(tape, *c.rows, c.all);
       Var sum = objective.tasks[0].loss + objective.tasks[1].loss + objective.tasks[2].loss;
-      CHECK((objective.regulariser.tape != nullptr) == (c.model.encoding().fields() > 0 && config.model != "linear"));
+      CHECK((objective.regulariser.tape != nullptr) ==
+            (c.model.encoding().fields() > 0 && config.model != "linear"));
       if (objective.regulariser.tape) sum = sum + objective.regulariser;
       tape.backward(sum, gradients);
       for (const Parameter& p : c.model.parameters().all()) {
@@ -292,10 +298,13 @@ TEST_CASE("multitask: the gradient is the slope of the loss in random directions
           for (size_t i = 0; i < gradient.size(); ++i)
             gradient[i] = static_cast<double>(gradients.dense(p).data[i]);
         }
-        const auto direction = [&](size_t i) { return static_cast<double>(random_normal(key_of(3, p.path), i)); };
+        const auto direction = [&](size_t i) {
+          return static_cast<double>(random_normal(key_of(3, p.path), i));
+        };
         constexpr double kStep = 1e-6;
         const auto move = [&](double by) {
-          for (size_t i = 0; i < gradient.size(); ++i) p.value().data[i] += static_cast<real>(by * direction(i));
+          for (size_t i = 0; i < gradient.size(); ++i)
+            p.value().data[i] += static_cast<real>(by * direction(i));
           return c.loss();
         };
         double slope = 0, size = 0;
@@ -411,14 +420,17 @@ TEST_CASE("multitask: a model file gives back the same bits, and nothing but a w
     change(arrays, metadata);
     const auto bad = c.folder / "bad";
     write_tensor_file(bad, arrays, metadata);
-    check_fails(Fault::input, [&] { TableModel::open(bad); }, bad.string() + ": ", expected);
+    check_fails(
+        Fault::input, [&] { TableModel::open(bad); }, bad.string() + ": ", expected);
   };
   for (const NamedArray& array : file.arrays())
-    refused([&](std::vector<NamedArray>& a, Metadata&) { std::erase_if(a, [&](auto& x) { return x.name == array.name; }); },
+    refused([&](std::vector<NamedArray>& a,
+                Metadata&) { std::erase_if(a, [&](auto& x) { return x.name == array.name; }); },
             array.name);
   refused([](std::vector<NamedArray>& a, Metadata&) { a.push_back(a[0]), a.back().name = "parameters/more"; },
           "\"more\" is not part of this model");
-  refused([](std::vector<NamedArray>& a, Metadata&) { a.push_back(a[0]), a.back().name = "labels/more"; }, "features");
+  refused([](std::vector<NamedArray>& a, Metadata&) { a.push_back(a[0]), a.back().name = "labels/more"; },
+          "features");
   refused([](auto&, Metadata& m) { m.erase("separate"); }, "separate");
   refused([](auto&, Metadata& m) { m["separate"] = "perhaps"; }, "separate: \"perhaps\"; expected yes or no");
   refused([](auto&, Metadata& m) { m["separate"] = "yes"; }, "heads/buy/");
@@ -429,7 +441,8 @@ TEST_CASE("multitask: a model that goes on from another has what that learned") 
   const Case c(small_config("mmoe"));
   TableModelConfig config = c.config;
   config.tasks["seen"] = {.kind = "binary", .label = "bought"};
-  const TableModel newer(config, Encoding::fit(c.path(), config.features, all_tasks(config.tasks)), 5, false, &c.model);
+  const TableModel newer(config, Encoding::fit(c.path(), config.features, all_tasks(config.tasks)), 5, false,
+                         &c.model);
   for (const Parameter& p : c.model.parameters().all())
     CHECK(same_bits(p.value(), newer.parameters().find(p.path)->value()));
   CHECK(newer.parameters().find("heads/seen/last/W"));
@@ -442,16 +455,20 @@ TEST_CASE("multitask: an explanation is what leaving a feature out does to the l
     const std::vector<TaskExplanation> explained = c.model.explain(*c.rows, 4);
     for (size_t f = 0; f < names.size(); ++f) {
       RowColumns without = c.columns;
-      const auto F = static_cast<size_t>(c.model.encoding().fields()), N = static_cast<size_t>(c.model.encoding().numbers());
+      const auto F = static_cast<size_t>(c.model.encoding().fields()),
+                 N = static_cast<size_t>(c.model.encoding().numbers());
       c.model.encoding().leave_out(f, std::span(without.ids["features"]).subspan(4 * F, F),
                                    std::span(without.numbers["numbers"]).subspan(4 * N, N));
       const int64_t row = 4;
       const std::vector<TaskAnswers> with = c.model.answer(*c.rows, {&row, 1}, Workers(1)),
-                                     less = c.model.answer({without, c.model.encoding(), c.model.tasks()}, {&row, 1}, Workers(1));
+                                     less = c.model.answer({without, c.model.encoding(), c.model.tasks()},
+                                                           {&row, 1}, Workers(1));
       const auto logit = [](double p) { return std::log(p / (1 - p)); };
       CHECK(explained[0].answers == with[0].answers);
-      CHECK(explained[0].changes.at(f) == doctest::Approx(logit(with[0].answers[0]) - logit(less[0].answers[0])).epsilon(1e-3));
-      const size_t best = static_cast<size_t>(std::ranges::max_element(with[1].answers) - with[1].answers.begin());
+      CHECK(explained[0].changes.at(f) ==
+            doctest::Approx(logit(with[0].answers[0]) - logit(less[0].answers[0])).epsilon(1e-3));
+      const size_t best =
+          static_cast<size_t>(std::ranges::max_element(with[1].answers) - with[1].answers.begin());
       CHECK(explained[1].changes.at(f) ==
             doctest::Approx(std::log(with[1].answers[best] / less[1].answers[best])).epsilon(1e-3));
       CHECK(explained[2].changes.at(f) == with[2].answers[0] - less[2].answers[0]);
@@ -478,10 +495,12 @@ TEST_CASE("multitask: metrics of answers") {
   CHECK(metrics.at("paid.rmse") == doctest::Approx(std::sqrt(2.5)));
   CHECK(metrics.at("paid.spearman") == 1);
   CHECK(metrics.at("auc") == 1);
-  CHECK(metrics.at("logloss") == doctest::Approx((metrics.at("buy.logloss") + metrics.at("grade.logloss")) / 2));
+  CHECK(metrics.at("logloss") ==
+        doctest::Approx((metrics.at("buy.logloss") + metrics.at("grade.logloss")) / 2));
   size_t keys = 0;
   for (const auto& [name, task] : c.config.tasks)
-    for (const std::string& key : TableModel::metric_names(task.kind)) keys += metrics.contains(name + "." + key);
+    for (const std::string& key : TableModel::metric_names(task.kind))
+      keys += metrics.contains(name + "." + key);
   CHECK(keys == 4 + 4 + 2);
   for (const auto& [name, value] : c.model.metrics({{1, {}, {}}, {3, {}, {}}, {1, {0.5}, {none}}}))
     CHECK(std::isnan(value));
@@ -491,17 +510,20 @@ TEST_CASE("multitask: options that no model can have") {
   const auto refused = [](auto change, const char* part) {
     TableModelConfig config = small_config("mmoe");
     change(config);
-    check_fails(Fault::usage, [&] { config.validate(); }, part);
+    check_fails(
+        Fault::usage, [&] { config.validate(); }, part);
   };
   refused([](TableModelConfig& c) { c.model = "moe"; }, "model: unknown model \"moe\"");
   refused([](TableModelConfig& c) { c.network.width = 0; }, "network.width: 0; expected 1 … 4096");
   refused([](TableModelConfig& c) { c.network.experts = 0; }, "network.experts: 0; expected 1 … 64");
-  refused([](TableModelConfig& c) { c.network.tower_layers = -1; }, "network.tower_layers: -1; expected 0 … 64");
+  refused([](TableModelConfig& c) { c.network.tower_layers = -1; },
+          "network.tower_layers: -1; expected 0 … 64");
   refused([](TableModelConfig& c) { c.network.dropout = 1; }, "network.dropout: 1");
   refused([](TableModelConfig& c) { c.network.penalty = -1; }, "network.penalty: -1");
   refused([](TableModelConfig& c) { c.tasks.clear(); }, "tasks: 0; expected 1 … 64");
   refused([](TableModelConfig& c) { c.tasks["buy"].kind = "pair"; }, "tasks.buy.kind: \"pair\"");
   refused([](TableModelConfig& c) { c.tasks["buy"].behaviour = "buy"; }, "tasks.buy.behaviour: \"buy\"");
   refused([](TableModelConfig& c) { c.tasks["grade"].classes = {}; }, "tasks.grade.classes: 0");
-  refused([](TableModelConfig& c) { c.features.numeric = {"paid"}; }, "no column that is the label of tasks.paid");
+  refused([](TableModelConfig& c) { c.features.numeric = {"paid"}; },
+          "no column that is the label of tasks.paid");
 }

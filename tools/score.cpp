@@ -165,9 +165,9 @@ void run_evaluate(const Relevance& model, const ServeOptions& o) {
 }  // namespace
 
 void add_score(CLI::App& app) {
-  CLI::App* verb = add_verb(
-      app, "score", "one line per row, in order: the sum over matched words, or a column per task",
-      "steelyard score run shop/relevance_test.tsv | head");
+  CLI::App* verb =
+      add_verb(app, "score", "one line per row, in order: the sum over matched words, or a column per task",
+               "steelyard score run shop/relevance_test.tsv | head");
   const auto o = add_options(verb, false);
   verb->add_flag("--probability", o->probability, "of relevance, print the calibrated probability instead");
   verb->add_option("--events", o->events, "of users, their histories");

@@ -27,7 +27,9 @@ class TableJob final : public Job {
     Encoding encoding = Encoding::fit(train, features, tasks, how);
     std::optional<TableModel> older;
     std::string content;
-    const auto read = [&](const std::string& file) { content += text(key_part(MappedFile(file).text()), " "); };
+    const auto read = [&](const std::string& file) {
+      content += text(key_part(MappedFile(file).text()), " ");
+    };
     read(train);
     if (!shop.options.older.empty()) {
       older.emplace(from_older(shop));

@@ -20,7 +20,8 @@ void read_pieces(const TableModel& model, const std::string& data, Use use) {
   for (bool more = true; more;) {
     RowColumns columns;
     try {
-      for (int64_t n = 0; n < kPiece && (more = reader.next()); ++n) model.encoding().add(reader, {}, columns);
+      for (int64_t n = 0; n < kPiece && (more = reader.next()); ++n)
+        model.encoding().add(reader, {}, columns);
     } catch (const Error&) {
       bad = std::current_exception(), more = false;
     }
@@ -87,8 +88,7 @@ void evaluate_rows(const TableModel& model, const std::string& data, const std::
 void explain_row(const TableModel& model, const std::string& data, int64_t row, bool json) {
   FeatureReader reader(data, model.config().features, {});
   for (int64_t i = 0; i < row; ++i)
-    if (!reader.next())
-      fail(Fault::usage, "--row: ", row, "; expected 1 … ", i, ", the rows of ", data);
+    if (!reader.next()) fail(Fault::usage, "--row: ", row, "; expected 1 … ", i, ", the rows of ", data);
   RowColumns columns;
   model.encoding().add(reader, {}, columns);
   const std::vector<TaskExplanation> tasks =
