@@ -94,12 +94,12 @@ class Encoding {
   // one answer.
   static Encoding fit(const std::string& file, const FeaturesConfig& config, std::span<const Task> tasks,
                       const Reading& how = {});
-  // Arrays of the model file, "features/COLUMN/…" and "labels/TASK", and back; views, which live as long as this. Error(input)
-  // for whatever fit() would not make of such a configuration.
+  // Arrays of the model file, "features/COLUMN/…" and "labels/TASK", and back; views, which live as long as this.
+  // Error(input) for whatever fit() would not make of such a configuration.
   std::vector<NamedArray> arrays() const;
   static Encoding load(const TensorFile& file, const FeaturesConfig& config, std::span<const Task> tasks);
-  void keep(
-      const Encoding& older);  // of a model to go on from: its ids and, of the tasks that it had, its scales
+  // Of a model to go on from: its ids and, of the tasks that it had, its scales.
+  void keep(const Encoding& older);
 
   const std::vector<std::string>& names() const { return names_; }  // of the features
   int64_t fields() const { return std::ssize(first_) - 1; }         // F features that are ids

@@ -151,15 +151,9 @@ namespace {
 
 void run_evaluate(const Relevance& model, const ServeOptions& o) {
   const Evaluation evaluation = evaluate_table(model, o.data, o.threads);
-  Output out;
-  out << "{\"rows\":" << std::to_string(evaluation.rows) << ",\"tasks\":{\"relevance\":{";
-  const char* comma = "";
-  for (const auto& [name, value] : evaluation.metrics) {
-    out << comma << json_text(name) << ":" << number(value);
-    comma = ",";
-  }
-  out << "}}}\n";
-  out.flush();
+  Metrics metrics;
+  for (const auto& [name, value] : evaluation.metrics) metrics.emplace_back("relevance." + name, value);
+  print_metrics(evaluation.rows, metrics);
 }
 
 }  // namespace

@@ -68,21 +68,7 @@ void evaluate_rows(const TableModel& model, const std::string& data, const std::
   }
   const RowColumns columns = model.encoding().read(data, features, model.tasks(), wanted);
   const TableRows rows(columns, model.encoding(), model.tasks());
-  const auto metrics = model.metrics(model.answer(rows, Workers(threads)));
-  Output out;
-  out << "{\"rows\":" << std::to_string(rows.size) << ",\"tasks\":{";
-  for (const Task& task : model.tasks()) {
-    out << (task.place ? "," : "") << json_text(task.name) << ":{";
-    const char* comma = "";
-    for (const auto& [key, value] : metrics) {
-      if (!key.starts_with(task.name + ".")) continue;
-      out << comma << json_text(key.substr(task.name.size() + 1)) << ":" << number(value);
-      comma = ",";
-    }
-    out << "}";
-  }
-  out << "}}\n";
-  out.flush();
+  print_metrics(rows.size, model.metrics(model.answer(rows, Workers(threads))));
 }
 
 void explain_row(const TableModel& model, const std::string& data, int64_t row, bool json) {
