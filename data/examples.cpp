@@ -34,10 +34,6 @@ int32_t minutes_between(int64_t from, int64_t to) {
       minute(to) - minute(from), std::numeric_limits<int32_t>::min(), std::numeric_limits<int32_t>::max()));
 }
 
-int fold_of(std::string_view user, int folds) {
-  return static_cast<int>(key_of(0, "fold", user) % static_cast<uint64_t>(folds));
-}
-
 }  // namespace
 
 int ExampleMaker::gap(int64_t seconds) {
@@ -369,8 +365,7 @@ bool ExampleMaker::has(Part part) const {
 }
 
 Part ExampleMaker::part_of(std::string_view user) const {
-  const int fold = fold_of(user, config_.folds);
-  return fold == config_.dev_fold ? Part::dev : fold == config_.test_fold ? Part::test : Part::train;
+  return steelyard::part_of(user, config_.folds, config_.dev_fold, config_.test_fold);
 }
 
 ItemCounts ExampleMaker::count(const Histories& histories, int64_t cut) const {

@@ -17,6 +17,7 @@
 #include <map>
 #include <unordered_map>
 
+#include "data/part.h"
 #include "data/questions.h"
 
 namespace steelyard {
@@ -37,8 +38,6 @@ struct ExamplesConfig {
     f("test_fold", test_fold, "users on whom it is reported; -1: none");
   }
 };
-
-enum class Part { train, dev, test };
 
 // Tasks that share their examples: those of pairs, the next item, or those of one table.
 struct ExampleGroup {

@@ -4,8 +4,10 @@
 #include <cstdio>
 
 #include "core/file.h"
+#include "tools/tables.h"
 #include "tools/users.h"
 #include "tools/verbs.h"
+#include "tools/with_model.h"
 
 namespace steelyard {
 
@@ -72,10 +74,12 @@ std::string explanation_json(const Explanation& e) {
 void add_explain(CLI::App& app) {
   struct Options : UsersRequest {
     std::string product, html;
+    int64_t row = 0;
   };
   CLI::App* verb =
       add_verb(app, "explain",
-               "the matched words of a pair, summing exactly to its score, or the attention over a history",
+               "the matched words of a pair, summing exactly to its score, the attention over a history, or "
+               "what the features of a row do",
                "steelyard explain run --query 'shower faucet' --product 'Chrome Shower Faucet'");
   const auto o = std::make_shared<Options>();
   verb->add_option("MODEL", o->model, "model file or run folder")->required();
@@ -88,6 +92,8 @@ void add_explain(CLI::App& app) {
   verb->add_option("--data-dir", o->data_dir,
                    "folder of the other tables that the model names; if not given, that of the events");
   verb->add_option("--item", o->item, "and the candidate that attention looks at, if it does");
+  verb->add_option("--data", o->data, "of a model of tables, where the row is; -: stdin");
+  verb->add_option("--row", o->row, "and which, from 1");
   verb->add_flag("--json", o->json, "one JSON object whose numbers read back to the same bits");
   const auto explain_pair = [o, verb](const Relevance& model) {
     for (const char* option : {"--query", "--product"})
@@ -102,8 +108,13 @@ void add_explain(CLI::App& app) {
     out << (o->json ? explanation_json(e) : explanation_text(e));
     out.flush();
   };
-  verb->callback([o, explain_pair] {
-    with_model(o->model, explain_pair, [&](UserModel& model) { explain_user(model, *o); });
+  const auto explain_one = [o](const TableModel& model) {
+    if (o->row < 1) throw CLI::RequiredError("--row");
+    explain_row(model, o->data, o->row, o->json);
+  };
+  verb->callback([o, explain_pair, explain_one] {
+    with_model(
+        o->model, explain_pair, [&](UserModel& model) { explain_user(model, *o); }, explain_one);
   });
 }
 

@@ -1,6 +1,6 @@
 #include "tools/config.h"
-#include "tools/users.h"
 #include "tools/verbs.h"
+#include "tools/with_model.h"
 
 namespace steelyard {
 
@@ -37,6 +37,11 @@ void run_inspect(const std::string& path) {
         UserRunConfig config;
         static_cast<UserConfig&>(config) = model.config();
         print_model(config, model, text("# items       ", model.catalogue().items.size() - 1, "\n"));
+      },
+      [](const TableModel& model) {
+        TableRunConfig config;
+        static_cast<TableModelConfig&>(config) = model.config();
+        print_model(config, model, text("# features    ", model.encoding().names().size(), "\n"));
       });
 }
 
@@ -49,7 +54,8 @@ void run_verify(const std::string& path) {
   };
   with_model(
       path, [&](const Relevance& model) { say(model, text(model.vocabulary().entries(), " terms")); },
-      [&](const UserModel& model) { say(model, text(model.catalogue().items.size() - 1, " items")); });
+      [&](const UserModel& model) { say(model, text(model.catalogue().items.size() - 1, " items")); },
+      [&](const TableModel& model) { say(model, text(model.encoding().names().size(), " features")); });
 }
 
 void add_file_verb(CLI::App& app, const char* name, const char* what, const char* example,

@@ -1,5 +1,5 @@
-// A run of training as tools/train.cpp sees it: what the loop needs of a kind of model. relevance_job.cpp and
-// users_job.cpp are the kinds that there are.
+// A run of training as tools/train.cpp sees it: what the loop needs of a kind of model. relevance_job.cpp,
+// users_job.cpp and table_job.cpp are the kinds that there are.
 #pragma once
 
 #include <functional>
@@ -61,6 +61,7 @@ class Job {
 std::unique_ptr<Job> make_job(const std::string& model);
 std::unique_ptr<Job> relevance_job(const RunConfig& config);
 std::unique_ptr<Job> users_job();
+std::unique_ptr<Job> table_job();
 
 // Names those of `ours` that an older model lacks; empty: none.
 std::string new_parameters(const Parameters& ours, const Parameters& older);

@@ -8,6 +8,22 @@
 
 namespace steelyard {
 
+namespace {
+
+// The criterion is one of the metrics, `names(kind)`, of a task or their mean.
+void check_criterion(const std::string& criterion, const Tasks& tasks,
+                     std::vector<std::string> (*names)(const std::string& kind)) {
+  std::set<std::string> known;
+  for (const auto& [name, task] : tasks)
+    for (const std::string& metric : names(task.kind)) known.insert({metric, name + "." + metric});
+  if (tasks.size() > 1) known.insert("loss");
+  if (!known.contains(criterion))
+    fail(Fault::usage, "trainer.criterion: no metric \"", criterion, "\"; expected one of ",
+         joined({known.begin(), known.end()}));
+}
+
+}  // namespace
+
 void validate(const TrainingConfig& training, const PlaceConfig& place) {
   training.trainer.validate();
   training.optimizer.validate();
@@ -39,14 +55,15 @@ void UserRunConfig::validate() const {
   require(data.dev.empty(), "data.dev", data.dev, "nothing: [examples] says what dev is");
   require(!dupn.frozen || optimizer.weight_decay == 0, "optimizer.weight_decay", optimizer.weight_decay,
           "0 beside dupn.frozen: a decay would move what is frozen");
-  std::set<std::string> known;
-  for (const auto& [name, task] : tasks)
-    for (const std::string& metric : UserModel::metric_names(task.kind))
-      known.insert({metric, name + "." + metric});
-  if (tasks.size() > 1) known.insert("loss");
-  if (!known.contains(trainer.criterion))
-    fail(Fault::usage, "trainer.criterion: no metric \"", trainer.criterion, "\"; expected one of ",
-         joined({known.begin(), known.end()}));
+  check_criterion(trainer.criterion, tasks, UserModel::metric_names);
+}
+
+void TableRunConfig::validate() const {
+  TableModelConfig::validate();
+  steelyard::validate(*this, run);
+  check_criterion(trainer.criterion, tasks, TableModel::metric_names);
+  if (!data.dev.empty() && features.has(Part::dev))
+    fail(Fault::usage, "features.dev_fold: ", features.dev_fold, "; expected -1 beside data.dev");
 }
 
 }  // namespace steelyard

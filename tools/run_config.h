@@ -3,6 +3,7 @@
 #pragma once
 
 #include "nn/relevance.h"
+#include "nn/table_model.h"
 #include "nn/user_model.h"
 #include "optim/trainer.h"
 
@@ -75,6 +76,18 @@ struct UserRunConfig : UserConfig, TrainingConfig {
   template <class F>
   void fields(F&& f) {
     UserConfig::fields(f);
+    TrainingConfig::fields(f);
+    f("run", run, "where it runs; no part of the model");
+  }
+  void validate() const;
+};
+
+struct TableRunConfig : TableModelConfig, TrainingConfig {
+  PlaceConfig run;
+
+  template <class F>
+  void fields(F&& f) {
+    TableModelConfig::fields(f);
     TrainingConfig::fields(f);
     f("run", run, "where it runs; no part of the model");
   }

@@ -2,8 +2,10 @@
 // a piece.
 #include "data/table.h"
 #include "tools/pieces.h"
+#include "tools/tables.h"
 #include "tools/users.h"
 #include "tools/verbs.h"
+#include "tools/with_model.h"
 
 namespace steelyard {
 
@@ -149,23 +151,17 @@ namespace {
 
 void run_evaluate(const Relevance& model, const ServeOptions& o) {
   const Evaluation evaluation = evaluate_table(model, o.data, o.threads);
-  Output out;
-  out << "{\"rows\":" << std::to_string(evaluation.rows) << ",\"tasks\":{\"relevance\":{";
-  const char* comma = "";
-  for (const auto& [name, value] : evaluation.metrics) {
-    out << comma << json_text(name) << ":" << number(value);
-    comma = ",";
-  }
-  out << "}}}\n";
-  out.flush();
+  Metrics metrics;
+  for (const auto& [name, value] : evaluation.metrics) metrics.emplace_back("relevance." + name, value);
+  print_metrics(evaluation.rows, metrics);
 }
 
 }  // namespace
 
 void add_score(CLI::App& app) {
-  CLI::App* verb = add_verb(
-      app, "score", "one line per row, in order: the sum over matched words, or a column per task of users",
-      "steelyard score run shop/relevance_test.tsv | head");
+  CLI::App* verb =
+      add_verb(app, "score", "one line per row, in order: the sum over matched words, or a column per task",
+               "steelyard score run shop/relevance_test.tsv | head");
   const auto o = add_options(verb, false);
   verb->add_flag("--probability", o->probability, "of relevance, print the calibrated probability instead");
   verb->add_option("--events", o->events, "of users, their histories");
@@ -173,7 +169,8 @@ void add_score(CLI::App& app) {
   verb->callback([o] {
     with_model(
         o->model, [&](const Relevance& model) { run_score(model, *o); },
-        [&](UserModel& model) { score_users(model, *o); });
+        [&](UserModel& model) { score_users(model, *o); },
+        [&](const TableModel& model) { score_rows(model, o->data, o->threads); });
   });
 }
 
@@ -189,7 +186,10 @@ void add_encode(CLI::App& app) {
   verb->callback([o] {
     with_model(
         o->model, [&](const Relevance& model) { run_encode(model, *o); },
-        [&](UserModel& model) { encode_users(model, *o); });
+        [&](UserModel& model) { encode_users(model, *o); },
+        [](const TableModel&) {
+          fail(Fault::usage, "encode: a model of tables; expected one of relevance or users");
+        });
   });
 }
 
@@ -197,11 +197,13 @@ void add_evaluate(CLI::App& app) {
   CLI::App* verb = add_verb(app, "evaluate", "metrics on labelled rows or on histories, as one JSON object",
                             "steelyard evaluate run shop/relevance_test.tsv");
   const auto o = add_options(verb, true);
-  verb->add_option("--part", o->part, "of users, train, dev or test; if not given, test if there is one");
+  verb->add_option("--part", o->part,
+                   "train, dev or test; if not given, of users test if there is one, of tables all rows");
   verb->callback([o] {
     with_model(
         o->model, [&](const Relevance& model) { run_evaluate(model, *o); },
-        [&](UserModel& model) { evaluate_users(model, *o); });
+        [&](UserModel& model) { evaluate_users(model, *o); },
+        [&](const TableModel& model) { evaluate_rows(model, o->data, o->part, o->threads); });
   });
 }
 

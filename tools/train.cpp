@@ -193,8 +193,12 @@ std::string Job::data_path(const std::string& file) {
 
 std::unique_ptr<Job> make_job(const std::string& model) {
   if (model == "dupn") return users_job();
-  if (model.empty() || model == "deepbow" || model == "dense" || model == "bm25") return relevance_job(RunConfig());
-  fail(Fault::usage, "model: unknown model \"", model, "\"; expected deepbow, dense, bm25 or dupn");
+  if (TableModelConfig::knows(model)) return table_job();
+  if (model.empty() || model == "deepbow" || model == "dense" || model == "bm25")
+    return relevance_job(RunConfig());
+  fail(Fault::usage, "model: unknown model \"", model,
+       "\"; expected deepbow, dense, bm25, dupn, "
+       "bottom, mmoe, ple or linear");
 }
 
 void refuse_difference(const std::string& key, const std::filesystem::path& older) {

@@ -311,23 +311,7 @@ void evaluate_users(UserModel& model, const UsersRequest& o) {
       read_tables(config, model.maker(), o.data, folder_of(o, o.data), histories, model.catalogue());
   const RowColumns columns = model.maker().make(histories, part, model.catalogue().counts, false, questions);
   const std::vector<Answers> answers = model.answer(HistoryRows(columns, model.maker()), Workers(o.threads));
-  const Metrics metrics = model.metrics(answers);
-  Output out;
-  out << "{\"rows\":" << std::to_string(columns.ids.at("user").size()) << ",\"tasks\":{";
-  const char* comma = "";
-  for (const auto& [name, task] : config.tasks) {
-    out << comma << json_text(name) << ":{";
-    comma = "";
-    for (const auto& [key, value] : metrics) {
-      if (!key.starts_with(name + ".")) continue;
-      out << comma << json_text(key.substr(name.size() + 1)) << ":" << number(value);
-      comma = ",";
-    }
-    out << "}";
-    comma = ",";
-  }
-  out << "}}\n";
-  out.flush();
+  print_metrics(std::ssize(columns.ids.at("user")), model.metrics(answers));
 }
 
 }  // namespace steelyard

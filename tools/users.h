@@ -1,26 +1,13 @@
-// What the verbs do with a model of users (nn/user_model.h); score.cpp and explain.cpp do it with one of
-// relevance.
+// What the verbs do with a model of users (nn/user_model.h); tables.h does it with one of tables, score.cpp and explain.cpp
+// with one of relevance.
 #pragma once
 
 #include <string>
 #include <vector>
 
-#include "nn/model_file.h"
-#include "nn/relevance.h"
 #include "nn/user_model.h"
 
 namespace steelyard {
-
-// Opens a model file or a run folder and calls the one of the two that is of its kind.
-template <class OfRelevance, class OfUsers>
-void with_model(const std::string& path, OfRelevance of_relevance, OfUsers of_users) {
-  const TensorFile file(model_file(path));
-  if (kind_of(file) == "users") {
-    UserModel model = UserModel::open(file);
-    return of_users(model);
-  }
-  of_relevance(Relevance::open(file));
-}
 
 // `data_dir`: where the other files are that the model names; empty: beside the events.
 struct UsersRequest {

@@ -32,6 +32,22 @@ void Output::flush() {
   buffer_.clear();
 }
 
+void print_metrics(int64_t rows, const Metrics& metrics) {
+  Output out;
+  out << "{\"rows\":" << std::to_string(rows) << ",\"tasks\":{";
+  std::string task;  // the last one
+  for (const auto& [name, value] : metrics) {
+    const size_t dot = name.rfind('.');
+    if (dot == std::string::npos) continue;
+    const std::string of = name.substr(0, dot);
+    out << (of == task ? "," : (task.empty() ? "" : "},") + json_text(of) + ":{");
+    out << json_text(name.substr(dot + 1)) << ":" << number(value);
+    task = of;
+  }
+  out << "}}}\n";
+  out.flush();
+}
+
 std::string json_text(std::string_view s) { return nlohmann::json(s).dump(); }
 
 }  // namespace steelyard

@@ -51,6 +51,9 @@ struct TrainOptions {
 class Job;  // tools/job.h
 Outcome train_run(Job& job, const std::filesystem::path& folder, const TrainOptions& options);
 
+// {"rows":…,"tasks":{TASK:{KEY:…}}} of metrics named TASK.KEY, on stdout.
+void print_metrics(int64_t rows, const Metrics& metrics);
+
 // `evaluate`: the metrics of a model on a labelled table.
 struct Evaluation {
   int64_t rows = 0;

@@ -1,0 +1,274 @@
+#include "nn/multitask.h"
+
+#include <algorithm>
+#include <cmath>
+#include <tuple>
+
+#include "core/backend.h"
+#include "nn/list.h"
+
+namespace steelyard {
+
+namespace {
+
+// y[r] = Σ_e g[r,e] x[r, block e]      [R,E·D], [R,E] → [R,D]
+Var mix(Var x, Var g) {
+  const int64_t R = x.rows(), E = g.cols(), D = x.cols() / E;
+  if (E == 1) return scale_rows(x, reshape(g, {R}));
+  List starts(*x.tape, R + 1);
+  for (int64_t r = 0; r <= R; ++r) starts.add(static_cast<int32_t>(r * E));
+  const Var scaled = scale_rows(reshape(x, {R * E, D}), reshape(g, {R * E}));
+  return segment_sum(scaled, Segments::between(starts));
+}
+
+// Rows that no training row has begin at 0: what is not known, and what is missing.
+Init embeddings(Ids first, int64_t width, Init draw) {
+  std::vector<bool> zero(static_cast<size_t>(first.back()));
+  for (const int32_t id : first.first(first.size() - 1))
+    zero[static_cast<size_t>(id)] = zero[static_cast<size_t>(id) + 1] = true;
+  return [=](uint64_t key, int64_t index) {
+    return zero[static_cast<size_t>(index / width)] ? real(0) : draw(key, index);
+  };
+}
+
+Var none(Tape& tape) {
+  const std::span<real> nothing = tape.array<real>(1);
+  nothing[0] = 0;
+  return tape.constant(Shape{}, nothing);
+}
+
+}  // namespace
+
+void NetworkConfig::validate() const {
+  for (const auto& [key, width] : {std::pair{"network.width", width},
+                                   {"network.bottom_width", bottom_width},
+                                   {"network.expert_width", expert_width},
+                                   {"network.tower_width", tower_width}})
+    require(width >= 1 && width <= 4096, key, width, "1 … 4096");
+  for (const auto& [key, count, least] : {std::tuple{"network.bottom_layers", bottom_layers, 1},
+                                          {"network.experts", experts, 1},
+                                          {"network.own_experts", own_experts, 1},
+                                          {"network.expert_layers", expert_layers, 1},
+                                          {"network.levels", levels, 1},
+                                          {"network.tower_layers", tower_layers, 0}})
+    require(count >= least && count <= 64, key, count, least ? "1 … 64" : "0 … 64");
+  require(dropout >= 0 && dropout < 1, "network.dropout", dropout, "0 ≤ rate < 1");
+  require(penalty >= 0 && std::isfinite(penalty), "network.penalty", penalty, "0 or more");
+}
+
+Multitask::Layers::Layers(Parameters::Scope at, int64_t in, int64_t width, int count) {
+  for (int layer = 0; layer < count; ++layer)
+    layers.emplace_back(at / std::to_string(layer), layer == 0 ? in : width, width);
+}
+
+Var Multitask::Layers::operator()(Var x, real rate) const {
+  for (const Linear& layer : layers) x = dropout(layer(x, unary_id<Relu>), rate);
+  return x;
+}
+
+Multitask::Experts::Experts(Parameters::Scope at, int64_t in, const NetworkConfig& config, int count)
+    : count(count),
+      first(at / "0", in, int64_t{count} * config.expert_width),
+      rest(static_cast<size_t>(count)) {
+  for (int e = 0; e < count && config.expert_layers > 1; ++e)
+    for (int layer = 1; layer < config.expert_layers; ++layer)
+      rest[static_cast<size_t>(e)].emplace_back(at / std::to_string(layer) / std::to_string(e),
+                                                config.expert_width, config.expert_width);
+}
+
+Var Multitask::Experts::operator()(Var x, real rate) const {
+  const Var all = dropout(first(x, unary_id<Relu>), rate);
+  if (rest[0].empty()) return all;
+  const int64_t width = all.cols() / count;
+  std::vector<Var> out;
+  for (int64_t e = 0; e < count; ++e) {
+    Var y = slice_columns(all, e * width, width);
+    for (const Linear& layer : rest[static_cast<size_t>(e)]) y = dropout(layer(y, unary_id<Relu>), rate);
+    out.push_back(y);
+  }
+  return concat(out);
+}
+
+Multitask::Multitask(Parameters::Scope at, const std::string& model, const NetworkConfig& config,
+                     const Encoding& encoding, const std::vector<Task>& tasks, bool separate)
+    : config_(config), tasks_(tasks) {
+  if (!separate) {
+    networks_.push_back(build(at, model, tasks, encoding));
+    return;
+  }
+  for (const Task& task : tasks)
+    networks_.push_back(build(at / "heads" / task.name, model, {task}, encoding));
+}
+
+Multitask::Network Multitask::build(Parameters::Scope at, const std::string& model, std::vector<Task> tasks,
+                                    const Encoding& encoding) const {
+  constexpr real kDeviation = real(0.05);
+  Network net;
+  const bool deep = model != "linear";
+  const int64_t F = encoding.fields(), N = encoding.numbers(), in = F * config_.width + N;
+  int64_t width = in;  // of what towers read
+  const auto head = [&](const Task& task) { return at / "heads" / task.name; };
+  if (deep && F > 0)
+    net.embedding = &at.table("embedding", {encoding.ids(), config_.width},
+                              embeddings(encoding.first(), config_.width, normal(kDeviation)));
+  if (model == "bottom") {
+    net.bottom.emplace(at / "bottom", in, config_.bottom_width, config_.bottom_layers);
+    width = config_.bottom_width;
+  } else if (deep) {
+    const bool ple = model == "ple";
+    const int levels = ple ? config_.levels : 1, own = ple ? config_.own_experts : 0;
+    for (int l = 0; l < levels; ++l) {
+      const bool last = l + 1 == levels;
+      const Parameters::Scope here = at / "experts" / std::to_string(l);
+      Level& level = net.levels.emplace_back();
+      level.shared.emplace(here / "shared", width, config_, config_.experts);
+      for (const Task& task : tasks) {
+        // What the shared gate sees all tasks read, and so they do what comes before it.
+        const auto place = [&](bool private_to_task) {
+          return private_to_task ? head(task) / "experts" / std::to_string(l) : here / "own" / task.name;
+        };
+        if (own > 0) level.own.emplace_back(place(last), width, config_, own);
+        const int64_t mixed = config_.experts + own;
+        level.gates.push_back(&place(l + 2 >= levels).add("gate", {width, mixed}, glorot(width, mixed)));
+      }
+      if (!last) {
+        const int64_t mixed = config_.experts + own * std::ssize(tasks);
+        level.shared_gate = &(here / "shared").add("gate", {width, mixed}, glorot(width, mixed));
+      }
+      width = config_.expert_width;
+    }
+  }
+  for (const Task& task : tasks) {
+    const Parameters::Scope here = head(task);
+    const int64_t out = std::max<int64_t>(1, std::ssize(task.classes));
+    Head& of_task = net.heads.emplace_back();
+    if (deep) {
+      of_task.tower.emplace(here / "tower", width, config_.tower_width, config_.tower_layers);
+      of_task.last.emplace(here / "last", config_.tower_layers > 0 ? config_.tower_width : width, out);
+    } else {
+      of_task.b = &here.add("b", {out}, constant(0));
+    }
+    if (!deep || config_.wide) {
+      if (F > 0) of_task.wide = &(here / "wide").table("ids", {encoding.ids(), out}, constant(0));
+      if (N > 0) of_task.wide_numbers = &(here / "wide").add("numbers", {N, out}, constant(0));
+    }
+  }
+  net.tasks = std::move(tasks);
+  return net;
+}
+
+// What the towers of the wanted tasks read.
+std::vector<Var> Multitask::hidden(const Network& net, Var x, const std::vector<bool>& wanted) const {
+  const auto rate = static_cast<real>(config_.dropout);
+  if (net.bottom) return std::vector<Var>(net.tasks.size(), (*net.bottom)(x, rate));
+  std::vector<Var> of_task(net.tasks.size(), x);
+  Var shared = x;
+  for (const Level& level : net.levels) {
+    const Var common = (*level.shared)(shared, rate);
+    const auto gate = [](Var input, const Parameter& W) {
+      return softmax(matmul(input, input.tape->leaf(W)));
+    };
+    std::vector<Var> own(net.tasks.size()), next(net.tasks.size());
+    const int64_t E = config_.experts, mine = config_.own_experts;
+    for (size_t k = 0; k < net.tasks.size(); ++k) {
+      if (!level.shared_gate && !wanted[k]) continue;
+      const Var g = gate(of_task[k], *level.gates[k]);
+      if (!level.own.empty()) own[k] = level.own[k](of_task[k], rate);
+      next[k] = level.own.empty()
+                    ? mix(common, g)
+                    : mix(common, slice_columns(g, 0, E)) + mix(own[k], slice_columns(g, E, mine));
+    }
+    if (level.shared_gate) {
+      const Var g = gate(shared, *level.shared_gate);
+      shared = mix(common, slice_columns(g, 0, E));
+      for (size_t k = 0; k < own.size(); ++k)
+        shared = shared + mix(own[k], slice_columns(g, E + static_cast<int64_t>(k) * mine, mine));
+    }
+    of_task = next;
+  }
+  return of_task;
+}
+
+std::vector<Var> Multitask::logits(Tape& tape, const FeatureBatch& batch, uint64_t tasks,
+                                   Var* penalty) const {
+  const auto rate = static_cast<real>(config_.dropout);
+  const int64_t n = batch.size;
+  const auto F = n > 0 ? std::ssize(batch.ids) / n : 0, N = n > 0 ? std::ssize(batch.numbers) / n : 0;
+  const RowIndex index = tape.index(batch.ids);
+  List starts(tape, n + 1);
+  for (int64_t r = 0; r <= n; ++r) starts.add(static_cast<int32_t>(r * F));
+  const Segments features = Segments::between(starts);
+  const Var numbers = N > 0 ? tape.constant({n, N}, batch.numbers) : Var{};
+  std::vector<Var> out(tasks_.size());
+  for (const Network& net : networks_) {
+    std::vector<bool> wanted;
+    for (const Task& task : net.tasks) wanted.push_back((tasks >> task.place) & 1);
+    if (std::ranges::find(wanted, true) == wanted.end()) continue;
+    std::vector<Var> h;
+    if (net.heads[0].last) {
+      Var x;
+      if (net.embedding) {
+        const Var e = rows(tape, *net.embedding, index);
+        if (penalty) {
+          const Var more =
+              affine(sum(square(e)), static_cast<real>(config_.penalty / static_cast<double>(n)));
+          *penalty = penalty->tape ? *penalty + more : more;
+        }
+        x = dropout(reshape(e, {n, F * config_.width}), rate);
+      }
+      if (numbers.tape) x = x.tape ? concat({x, numbers}) : numbers;
+      h = hidden(net, x, wanted);
+    }
+    for (size_t k = 0; k < net.tasks.size(); ++k) {
+      if (!wanted[k]) continue;
+      const Head& head = net.heads[k];
+      Var z;
+      const auto add = [&](Var more) { z = z.tape ? z + more : more; };
+      if (head.last) add((*head.last)((*head.tower)(h[k], rate)));
+      if (head.wide) add(bag(tape, *head.wide, index, features));
+      if (head.wide_numbers) add(matmul(numbers, tape.leaf(*head.wide_numbers)));
+      out[net.tasks[k].place] = head.b ? add_row(z, tape.leaf(*head.b)) : z;
+    }
+  }
+  return out;
+}
+
+Objective Multitask::objective(Tape& tape, const FeatureBatch& batch, uint64_t tasks) const {
+  Objective objective;
+  Var penalty;
+  const int64_t n = batch.size;
+  std::vector<Var> z(tasks_.size());
+  if (n > 0) z = logits(tape, batch, tasks, config_.penalty > 0 ? &penalty : nullptr);
+  for (size_t k = 0; k < tasks_.size(); ++k) {
+    const Task& task = tasks_[k];
+    if (!z[k].tape) {
+      objective.tasks.push_back({task.name, none(tape), 0});
+      continue;
+    }
+    const std::span<const real> labels = batch.labels[k], importance = batch.importance[k];
+    check(std::ssize(labels) == n, "objective: ", labels.size(), " labels of ", task.name, " for ", n,
+          " rows");
+    List classes(tape, n);
+    const std::span<real> targets = tape.array<real>(n), factors = tape.array<real>(n);
+    int64_t asked = 0;
+    double total = 0;  // of the factors
+    for (size_t i = 0; i < labels.size(); ++i) {
+      const bool answered = !std::isnan(labels[i]);
+      targets[i] = answered ? labels[i] : 0;
+      if (task.kind == "classes") classes.add(static_cast<int32_t>(targets[i]));
+      factors[i] = !answered ? real(0) : importance.empty() ? real(1) : importance[i];
+      asked += answered, total += static_cast<double>(factors[i]);
+    }
+    const auto target = [&] { return tape.constant({n, 1}, targets); };
+    const Var losses = task.kind == "classes"  ? cross_entropy(z[k], classes)
+                       : task.kind == "number" ? squared_error(z[k], target())
+                                               : bce(z[k], target());
+    const Var loss = weighted_mean(losses, {factors.data(), losses.value().shape, &cpu()});
+    const double scale = asked > 0 ? total / static_cast<double>(asked) : 1;
+    objective.tasks.push_back({task.name, affine(loss, static_cast<real>(scale)), asked});
+  }
+  objective.regulariser = penalty;
+  return objective;
+}
+
+}  // namespace steelyard
