@@ -116,8 +116,8 @@ void FeatureReader::read() {
     part_ = config_.part_of(row_[group_]);
     return;
   }
-  std::string all;
-  for (size_t c = 0; c < features_ + tasks_.size(); ++c) (all += row_[c]) += '\t';
+  std::string all;  // not the labels: whatever the tasks are, the parts are the same
+  for (size_t c = 0; c < features_; ++c) (all += row_[c]) += '\t';
   part_ = config_.part_of(all);
 }
 

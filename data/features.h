@@ -35,7 +35,7 @@ struct FeaturesConfig {
       "them whether the number is missing");
     f("buckets", buckets, "most buckets of a column");
     f("min_count", min_count, "training rows that a category needs for an embedding of its own");
-    f("group", group, "column whose rows stay in one part; empty: equal rows do");
+    f("group", group, "column whose rows stay in one part; empty: rows with equal features do");
     f("folds", folds, "parts into which rows fall by a hash; 0: none");
     f("dev_fold", dev_fold, "rows that choose the best model; -1: none");
     f("test_fold", test_fold, "rows on which it is reported; -1: none");

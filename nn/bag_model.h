@@ -16,8 +16,9 @@ struct Weights {
 };
 
 struct Scores {
-  Var scores;        // [pairs,1]
-  Var penalty = {};  // [] of weights that are too many; none: empty
+  Var scores;         // [pairs,1]
+  Var penalty = {};   // [] of weights that are too large; none: empty
+  Var sparsity = {};  // [] of words that are too many; none: empty
 };
 
 class BagModel {

@@ -349,7 +349,7 @@ Scores DeepBow::expanded_scores(Tape& tape, const Reading& of, const PairBatch& 
     const double ramp = std::min(1.0, 3 * progress);
     const double factor =
         of.bags.penalty * ramp * ramp * static_cast<double>(all.size()) / static_cast<double>(kSample);
-    out.penalty = affine(sum(config_.penalty == "flops" ? square(means) : means), static_cast<real>(factor));
+    out.sparsity = affine(sum(config_.penalty == "flops" ? square(means) : means), static_cast<real>(factor));
   }
   return out;
 }
@@ -396,6 +396,7 @@ Scores DeepBow::scores(Tape& tape, const PairBatch& pairs, double progress) cons
   const auto add = [&](const Scores& more) {
     out.scores = out.scores + more.scores;
     if (more.penalty.tape) out.penalty = out.penalty.tape ? out.penalty + more.penalty : more.penalty;
+    if (more.sparsity.tape) out.sparsity = out.sparsity.tape ? out.sparsity + more.sparsity : more.sparsity;
   };
   if (config_.priors) {
     const Scores of_query = prior(tape, query), of_product = prior(tape, product);

@@ -313,7 +313,7 @@ void Relevance::pretrain(const PairRows& pairs, const Workers& workers) {
 }
 
 Objective Relevance::objective(Tape& tape, const PairRows& pairs, std::span<const int64_t> rows,
-                               double progress) const {
+                               double progress, bool two_goals) const {
   const PairBatch batch = gather_pairs(tape, pairs, rows, parts_->model->pair_options());
   const Scores scored = parts_->model->scores(tape, batch, progress);
   const Var logits = linear(scored.scores, exp(tape.leaf(*parts_->log_scale)), tape.leaf(*parts_->shift));
@@ -323,9 +323,19 @@ Objective Relevance::objective(Tape& tape, const PairRows& pairs, std::span<cons
   for (size_t b = 0; b < rows.size(); ++b) labels[b] = pairs.labels[at(rows[b])];
   const Var losses = bce(logits, tape.constant({batch.size(), 1}, labels));
   Objective objective;
-  objective.regulariser = scored.penalty;
+  const auto regularise = [&](Var more) {
+    if (more.tape) objective.regulariser = objective.regulariser.tape ? objective.regulariser + more : more;
+  };
+  const auto add_sparsity = [&] {
+    if (two_goals)
+      objective.tasks.push_back({"sparsity", scored.sparsity, scored.sparsity.tape ? n : 0});
+    else
+      regularise(scored.sparsity);
+  };
+  regularise(scored.penalty);
   if (batch.size() == n) {
     objective.tasks = {{"relevance", mean(losses), n}};
+    add_sparsity();
     return objective;
   }
   const auto part = [&](int64_t begin, int64_t end) {
@@ -334,8 +344,8 @@ Objective Relevance::objective(Tape& tape, const PairRows& pairs, std::span<cons
     return mean(gather(losses, ids));
   };
   objective.tasks = {{"relevance", part(0, n), n}};
-  const Var negatives = affine(part(n, batch.size()), static_cast<real>(parts_->config.deepbow.negatives));
-  objective.regulariser = scored.penalty.tape ? scored.penalty + negatives : negatives;
+  add_sparsity();
+  regularise(affine(part(n, batch.size()), static_cast<real>(parts_->config.deepbow.negatives)));
   return objective;
 }
 

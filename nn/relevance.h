@@ -122,9 +122,9 @@ class Relevance {
   // Before the first step of a model that is new: what the texts teach without labels (BagModel, BagsConfig).
   void pretrain(const PairRows& pairs, const Workers& workers);
   // Mean binary cross-entropy of σ(a·s + b) against the graded label, and what the model adds to it. `progress` is
-  // the share of the steps that are done.
-  Objective objective(Tape& tape, const PairRows& pairs, std::span<const int64_t> rows,
-                      double progress = 1) const;
+  // the share of the steps that are done. That of too many words is a regulariser or, of two goals, the second task.
+  Objective objective(Tape& tape, const PairRows& pairs, std::span<const int64_t> rows, double progress = 1,
+                      bool two_goals = false) const;
   // The scores of all pairs, to the bit those of `score(encode(query), encode(product))`, and what their bags hold.
   ScoredRows score_rows(const PairRows& pairs, const Workers& workers) const;
   // Named numbers of the bags: the terms of either side, and what it brings in if it does.

@@ -34,6 +34,7 @@ struct Goal {
   std::string name;
   int priority = 0;  // from 1 on; 0: none
   double weight = 1;
+  bool own = true;  // it has parameters that no other task reads
 };
 
 struct MethodConfig {

@@ -98,7 +98,7 @@ void Priorities::begin(int64_t phase) {
     targets.push_back(target(k));
   }
   tasks_ |= bounded_;
-  warmup_ = std::min(config_.nmt.warmup, steps_per_epoch_);
+  warmup_ = goals_[order_[at]].own ? std::min(config_.nmt.warmup, steps_per_epoch_) : 0;
   const std::optional<Lagrangian> before = std::move(lagrangian_);
   lagrangian_.emplace(config_.nmt, std::move(targets));
   pending_.assign(2 * at, 0);

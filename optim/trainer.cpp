@@ -54,6 +54,24 @@ void TrainerConfig::validate() const {
   require(checkpoint_seconds >= 0, "trainer.checkpoint_seconds", checkpoint_seconds, "0 or more");
 }
 
+namespace {
+
+// The task that alone reads a parameter; −1: it is shared.
+int owner_of(const Parameter& p, const std::vector<Goal>& goals) {
+  for (size_t k = 0; k < goals.size(); ++k)
+    if (("/" + p.path).find("/heads/" + goals[k].name + "/") != std::string::npos) return static_cast<int>(k);
+  return -1;
+}
+
+std::vector<Goal> with_owners(std::vector<Goal> goals, const Parameters& parameters) {
+  for (size_t k = 0; k < goals.size(); ++k)
+    goals[k].own = std::ranges::any_of(
+        parameters.all(), [&](const Parameter& p) { return owner_of(p, goals) == static_cast<int>(k); });
+  return goals;
+}
+
+}  // namespace
+
 Trainer::Trainer(Parameters& parameters, Training training, const TrainerConfig& config,
                  const OptimizerConfig& optimizer, const ScheduleConfig& schedule,
                  const PrioritiesConfig& priorities, const Workers& workers, std::filesystem::path folder)
@@ -62,8 +80,8 @@ Trainer::Trainer(Parameters& parameters, Training training, const TrainerConfig&
       config_(config),
       optimizer_config_(optimizer),
       schedule_(schedule),
-      priorities_(priorities, training_.goals, optimizer.rate, training_.steps_per_epoch,
-                  static_cast<uint64_t>(config.seed)),
+      priorities_(priorities, with_owners(training_.goals, parameters), optimizer.rate,
+                  training_.steps_per_epoch, static_cast<uint64_t>(config.seed)),
       workers_(workers),
       folder_(std::move(folder)),
       optimizer_(parameters, optimizer),
@@ -81,11 +99,8 @@ Trainer::Trainer(Parameters& parameters, Training training, const TrainerConfig&
   if (priorities_.wants_products())  // and one of the regulariser
     for (size_t k = 0; k <= training_.goals.size(); ++k) of_tasks_.emplace_back(parameters);
   for (const Parameter& p : parameters.all()) {
-    int owner = -1;
-    for (size_t k = 0; k < training_.goals.size(); ++k)
-      if (("/" + p.path).find("/heads/" + training_.goals[k].name + "/") != std::string::npos)
-        owner = static_cast<int>(k);
-    owners_.push_back(owner), shared_.push_back(owner < 0);
+    owners_.push_back(owner_of(p, training_.goals));
+    shared_.push_back(owners_.back() < 0);
   }
   begin_phase();
 }

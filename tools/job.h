@@ -48,7 +48,7 @@ class Job {
                               uint64_t tasks) const = 0;
   virtual Objective dev_objective(Tape& tape, std::span<const int64_t> rows, uint64_t tasks) const = 0;
   virtual Findings evaluate(const Workers& workers,
-                            std::span<const int64_t> rows) const = 0;  // dev rows; none: all
+                            std::span<const int64_t> rows) const = 0;  // of dev
   virtual void save(const std::filesystem::path& path, const Metadata& more) const = 0;
 
   // ---- for people

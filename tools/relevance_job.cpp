@@ -38,17 +38,29 @@ class RelevanceJob final : public Job {
     return text(to_json(copy), " ", train_->cache.key(), " ",
                 dev_ ? dev_->cache.key() : std::string("no dev rows"));
   }
-  std::vector<Goal> goals() const override { return {{"relevance"}}; }
+  // By priority, few words are a goal behind relevance; else a penalty that is weighed.
+  std::vector<Goal> goals() const override {
+    if (!two_goals()) return {{"relevance"}};
+    return {{.name = "relevance", .priority = 1}, {.name = "sparsity", .priority = 2}};
+  }
   Objective objective(Tape& tape, std::span<const int64_t> rows, double progress, uint64_t) const override {
-    return model_->objective(tape, train_->pairs, rows, progress);
+    return model_->objective(tape, train_->pairs, rows, two_goals() ? 1 : progress, two_goals());
   }
   Objective dev_objective(Tape& tape, std::span<const int64_t> rows, uint64_t) const override {
-    return model_->objective(tape, dev_->pairs, rows, 1);
+    return model_->objective(tape, dev_->pairs, rows, 1, two_goals());
   }
-  Findings evaluate(const Workers& workers, std::span<const int64_t>) const override {
-    const ScoredRows rows = model_->score_rows(dev_->pairs, workers);
-    return {model_->metrics(rows.scores, dev_->pairs.grades, dev_->pairs.groups), Relevance::figures(rows),
-            model_->collapse(rows)};
+  Findings evaluate(const Workers& workers, std::span<const int64_t> wanted) const override {
+    const PairRows& pairs = dev_->pairs;
+    const ScoredRows rows = model_->score_rows(pairs, workers);
+    std::vector<double> scores;
+    std::vector<float> grades;
+    std::vector<int32_t> groups;
+    for (const int64_t row : wanted) {
+      const auto at = static_cast<size_t>(row);
+      scores.push_back(rows.scores[at]), grades.push_back(pairs.grades[at]);
+      groups.push_back(pairs.groups[at]);
+    }
+    return {model_->metrics(scores, grades, groups), Relevance::figures(rows), model_->collapse(rows)};
   }
   void save(const std::filesystem::path& path, const Metadata& more) const override {
     model_->save(path, more);
@@ -69,6 +81,7 @@ class RelevanceJob final : public Job {
     PairRows pairs;
   };
 
+  bool two_goals() const { return config_.method == "nmt"; }
   Relevance untrained(const Workshop& shop);   // with the words of its training rows
   Relevance from_older(const Workshop& shop);  // with what an older one has learned
 

@@ -42,6 +42,13 @@ void validate(const TrainingConfig& training, const PlaceConfig& place) {
 void RunConfig::validate() const {
   RelevanceConfig::validate();
   steelyard::validate(*this, run);
+  if (method == "nmt") {  // relevance, then sparsity
+    require(trainer.criterion == "loss", "trainer.criterion", trainer.criterion, "loss, for method nmt");
+    require(model == "deepbow" && (deepbow.product_penalty > 0 || deepbow.query_penalty > 0),
+            "deepbow.product_penalty", deepbow.product_penalty,
+            "more than 0 for method nmt, whose second goal it makes");
+    return;
+  }
   if (std::ranges::find(Relevance::kMetrics, trainer.criterion) == std::end(Relevance::kMetrics))
     fail(Fault::usage, "trainer.criterion: unknown metric \"", trainer.criterion, "\"; expected one of ",
          joined({std::begin(Relevance::kMetrics), std::end(Relevance::kMetrics)}));
