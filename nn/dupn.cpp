@@ -266,7 +266,8 @@ Var Dupn::candidates_of(Tape& tape, const ExampleGroup& group, Ids of, const Cat
   return seen ? items(tape, of, catalogue) : Var{};
 }
 
-Objective Dupn::objective(Tape& tape, const HistoryBatch& batch, const Catalogue& catalogue) const {
+Objective Dupn::objective(Tape& tape, const HistoryBatch& batch, const Catalogue& catalogue,
+                          uint64_t tasks) const {
   const Var e = dropout(items(tape, batch.items, catalogue), static_cast<real>(config_.item_dropout));
   const auto learned = [&](Var x) { return config_.frozen && x.tape ? tape.constant(x.value()) : x; };
   const Var rep = learned(represent(e, states(e, batch), batch, catalogue));
@@ -279,7 +280,7 @@ Objective Dupn::objective(Tape& tape, const HistoryBatch& batch, const Catalogue
       const Task& task = groups_[g].tasks[k];
       const std::span<const real> labels = examples.labels[k], importance = examples.importance[k];
       const auto m = std::ssize(labels);
-      if (m == 0) {
+      if (m == 0 || (tasks >> objective.tasks.size() & 1) == 0) {
         const std::span<real> nothing = tape.array<real>(1);
         nothing[0] = 0;
         objective.tasks.push_back({task.name, tape.constant(Shape{}, nothing), 0});

@@ -93,8 +93,10 @@ class Dupn {
   // e of the items that examples of a group are about      [m,D]; none, if no head looks at them
   Var candidates_of(Tape& tape, const ExampleGroup& group, Ids items, const Catalogue& catalogue) const;
 
-  // The mean loss of each task over the examples that it is asked of.
-  Objective objective(Tape& tape, const HistoryBatch& batch, const Catalogue& catalogue) const;
+  // The mean loss of each task, group by group, over the examples that it is asked of; 0 of 0 of those whose bit is not
+  // set.
+  Objective objective(Tape& tape, const HistoryBatch& batch, const Catalogue& catalogue,
+                      uint64_t tasks) const;
   bool by_example() const { return config_.target; }
   int64_t rep_width() const { return rep_; }      // R; 0: nothing of the user is read
   int64_t depth() const { return depth_; }        // D, columns of e

@@ -335,8 +335,9 @@ void UserModel::pretrain(const HistoryRows& rows) {
   }
 }
 
-Objective UserModel::objective(Tape& tape, const HistoryRows& rows, std::span<const int64_t> wanted) const {
-  return parts_->model->objective(tape, parts_->gather(tape, rows, wanted), parts_->catalogue);
+Objective UserModel::objective(Tape& tape, const HistoryRows& rows, std::span<const int64_t> wanted,
+                               uint64_t tasks) const {
+  return parts_->model->objective(tape, parts_->gather(tape, rows, wanted), parts_->catalogue, tasks);
 }
 
 namespace {

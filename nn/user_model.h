@@ -95,7 +95,9 @@ class UserModel {
 
   // The scale of the examples' numbers, of a model that is new.
   void pretrain(const HistoryRows& rows);
-  Objective objective(Tape& tape, const HistoryRows& rows, std::span<const int64_t> wanted) const;
+  // Of the tasks in the order of the maker's groups; of those whose bit is not set nothing is computed.
+  Objective objective(Tape& tape, const HistoryRows& rows, std::span<const int64_t> wanted,
+                      uint64_t tasks = ~uint64_t{0}) const;
   // By task, of some rows or, if none are named, of all.
   std::vector<Answers> answer(const HistoryRows& rows, const Workers& workers,
                               std::span<const int64_t> of = {}) const;

@@ -19,6 +19,7 @@ void LagrangianConfig::validate() const {
           "sum, largest or none");
   require(rate > 0 && std::isfinite(rate), "rate", rate, "more than 0");
   require(largest > 0, "largest", largest, "more than 0");
+  require(first >= 0 && first <= largest, "first", first, "0 … nmt.largest");
   require(damping >= 0 && std::isfinite(damping), "damping", damping, "0 or more");
   require(growth >= 1 && std::isfinite(growth), "growth", growth, "1 or more");
   require(proportional >= 0 && std::isfinite(proportional), "proportional", proportional, "0 or more");
@@ -28,6 +29,7 @@ void LagrangianConfig::validate() const {
 Lagrangian::Lagrangian(const LagrangianConfig& config, std::vector<double> bounds)
     : config_(config), bounds_(std::move(bounds)), state_(5 * bounds_.size()) {
   const std::span<double> state = state_;
+  std::ranges::fill(state.first(size()), config_.first);
   std::ranges::fill(state.subspan(2 * size(), size()), std::numeric_limits<double>::quiet_NaN());
   std::ranges::fill(state.subspan(3 * size(), size()), config_.rate);
   std::ranges::fill(state.subspan(4 * size(), size()), std::numeric_limits<double>::quiet_NaN());
@@ -40,8 +42,8 @@ void Lagrangian::ascend(std::span<const double> losses, bool smooth) {
            &rho = state_[3 * size() + j], &loss = state_[4 * size() + j];
     loss = smooth && !std::isnan(loss) ? config_.smoothing * loss + (1 - config_.smoothing) * losses[j]
                                        : losses[j];
-    const double v = loss - bounds_[j], scale = std::abs(bounds_[j]);
-    violation = !config_.relative ? v : std::clamp(scale > 0 ? v / scale : v, -1.0, 1.0);
+    const double v = loss - bounds_[j], scale = bounds_[j] != 0 ? std::abs(bounds_[j]) : 1;
+    violation = config_.relative ? std::clamp(v / scale, -1.0, 1.0) : v;
     double step = config_.rate * violation;
     if (config_.rule == "pi") {
       // The first one has nothing to differ from.
@@ -62,12 +64,12 @@ std::vector<double> Lagrangian::weights() const {
     const double extra = config_.rule == "damped"      ? config_.damping
                          : config_.rule == "augmented" ? state_[3 * size() + j]
                                                        : 0;
-    weights[j] = std::max(0.0, weights[j] + extra * violations()[j]);
+    const double scale = config_.relative && bounds_[j] != 0 ? std::abs(bounds_[j]) : 1;
+    weights[j] = std::max(0.0, weights[j] + extra * violations()[j]) / scale;
   }
-  const double sum = std::accumulate(weights.begin(), weights.end(), 0.0);
-  weights.push_back(1);
-  const double scale = config_.rescale == "sum"       ? 1 + sum
-                       : config_.rescale == "largest" ? std::max(1.0, sum)
+  weights.push_back(1 / size_);
+  const double scale = config_.rescale == "sum"       ? std::accumulate(weights.begin(), weights.end(), 0.0)
+                       : config_.rescale == "largest" ? *std::ranges::max_element(weights)
                                                       : 1;
   for (double& w : weights) w /= scale;
   return weights;

@@ -1,23 +1,23 @@
 // Goals that come first, as constraints on the one that is learned (Cheng et al. 2024):
 //
-//   minimise f(θ) such that f_j(θ) ≤ c_j;   L(θ, λ) = f(θ) + Σ_j λ_j (f_j(θ) − c_j),   λ_j ≥ 0
+//   minimise f(θ) such that f_j(θ) ≤ c_j;   L(θ, λ) = f(θ) / s + Σ_j λ_j (f_j(θ) − c_j) / |c_j|,   λ_j ≥ 0
 //
 // θ descends on L with any optimiser while λ ascends on what is measured (Platt & Barr 1987): a multiplier grows
-// as long as its goal is missed and shrinks to 0 while there is room. A model's gradient is a weighted sum, of
-// the goal that is learned with 1, of the others with
+// as long as its goal is missed and shrinks to 0 while there is room. s is the size of f where descent begins, so
+// that no loss has a unit: λ_j is the price of goal j, by how many per cent of s f rises per per cent by which c_j
+// falls. With `relative` off s and |c_j| are 1. With v_j, the violation (f_j − c_j) / |c_j|, cut at ±1, gradients have
+// the weights 1 / s and, of goal j, 1 / |c_j| times
 //
 //   ascent     λ_j,                  λ ← [λ + η v]₊
 //   damped     [λ_j + d v_j]₊,       λ ← [λ + η v]₊                                     (MDMM, there)
 //   augmented  [λ_j + ρ_j v_j]₊,     λ ← [λ + ρ v]₊, ρ_j grows while its goal is missed   (Hestenes, Powell, Rockafellar)
 //   pi         λ_j,                  λ ← [λ + η (v + κ (ξ − ξ₋₁))]₊, ξ ← ν ξ₋₁ + (1 − ν) v     (Sohrabi et al. 2024)
 //
-// v_j is the violation f_j − c_j; measured relative to |c_j| and cut at ±1 unless `relative` is off, so that η has
-// no unit. λ_j is the price of goal j: by how much f rises per unit by which c_j falls. Next: optim/priorities.h.
-//
-// Rescaling divides all weights by 1 + Σ, their sum, so that a step does not grow with the multipliers. What is
-// solved stays the same.
+// Rescaling divides all weights by their sum, so that a step does not grow with the multipliers. What is solved
+// stays the same. Next: optim/priorities.h.
 #pragma once
 
+#include <cmath>
 #include <span>
 #include <string>
 #include <vector>
@@ -26,15 +26,18 @@ namespace steelyard {
 
 struct LagrangianConfig {
   std::string rule = "ascent", rescale = "sum";
-  double rate = 1, largest = 1000, damping = 10, growth = 1.01, proportional = 10, smoothing = 0.9;
+  double rate = 1, first = 1, largest = 1000, damping = 10, growth = 1.01, proportional = 10, smoothing = 0.9;
   bool relative = true;
 
   template <class F>
   void fields(F&& f) {
     f("rule", rule, "of the multipliers: ascent, damped, augmented or pi");
     f("rate", rate, "η of the multipliers, of augmented the ρ that it begins with");
-    f("relative", relative, "violations in parts of the bound, at most 1; else as they are");
-    f("rescale", rescale, "of the weights: sum, by 1 + Σλ; largest, by max(1, Σλ); or none");
+    f("first", first, "where multipliers begin");
+    f("relative", relative,
+      "losses in parts of the bounds and, of the one that is minimised, of where it begins; else as they "
+      "are");
+    f("rescale", rescale, "weights by: sum, their sum; largest, the largest of them; or none");
     f("largest", largest, "multiplier; one that reaches it says that the bound cannot be held");
     f("damping", damping, "d of damped");
     f("growth", growth,
@@ -59,12 +62,15 @@ class Lagrangian {
   void ascend(std::span<const double> losses, bool smooth = false);
   // The weights of the goals' gradients, and behind them that of the loss that is minimised.
   std::vector<double> weights() const;
+  // s; 1 before it is known.
+  void set_size(double size) { size_ = config_.relative && size != 0 ? std::abs(size) : 1; }
 
   std::span<double> state() { return state_; }
 
  private:
   LagrangianConfig config_;
   std::vector<double> bounds_;
+  double size_ = 1;            // s
   std::vector<double> state_;  // multipliers | violations | ξ | ρ | smoothed losses; NaN before there is one
 };
 

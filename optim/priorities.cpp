@@ -101,7 +101,8 @@ void Priorities::begin(int64_t phase) {
   warmup_ = goals_[order_[at]].own ? std::min(config_.nmt.warmup, steps_per_epoch_) : 0;
   const std::optional<Lagrangian> before = std::move(lagrangian_);
   lagrangian_.emplace(config_.nmt, std::move(targets));
-  pending_.assign(2 * at, 0);
+  pending_.assign(2 * at + 1, 0);
+  pending_.back() = 1;
   if (before && config_.nmt.keep_multipliers)
     std::ranges::copy(before->multipliers(), lagrangian_->state().begin());
 }
@@ -144,9 +145,10 @@ std::vector<GoalResult> Priorities::results() const {
   return results;
 }
 
-int64_t Priorities::look(int64_t step) const {
-  if (bounded_ == 0 || config_.nmt.estimator != "heldout" || warming(step)) return -1;
-  return (step - warmup_) % config_.nmt.every == 0 ? (step - warmup_) / config_.nmt.every : -1;
+uint64_t Priorities::wanted(int64_t step) const {
+  if (bounded_ == 0 || warming(step)) return 0;
+  if (step == warmup_) return tasks_;  // how large the goal's own loss is, too
+  return config_.nmt.estimator == "heldout" && (step - warmup_) % config_.nmt.every == 0 ? bounded_ : 0;
 }
 
 // The loss of each bounded goal over the rows that were looked at since it was last judged; NaN: too few.
@@ -164,7 +166,11 @@ std::vector<double> Priorities::gathered(std::span<const Measured> values) {
   return list;
 }
 
-void Priorities::observe(std::span<const Measured> values) { lagrangian_->ascend(gathered(values), false); }
+void Priorities::observe(int64_t step, std::span<const Measured> values) {
+  const Measured& own = values[static_cast<size_t>(goal_)];
+  if (step == warmup_ && own.rows > 0) lagrangian_->set_size(pending_.back() = own.mean);
+  if (config_.nmt.estimator == "heldout") lagrangian_->ascend(gathered(values));
+}
 
 std::vector<double> Priorities::weigh(int64_t step, std::span<const Measured> losses,
                                       const Products* products) {
@@ -221,6 +227,7 @@ void Priorities::assign(const TensorFile& file) {
   take(kRecord, record_);
   begin(phase_);  // with the bounds that are known now
   take(kPending, pending_);
+  if (bounded_ != 0) lagrangian_->set_size(pending_.back());
   take(kState, method_ ? method_->state() : bounded_ != 0 ? lagrangian_->state() : std::span<double>());
 }
 

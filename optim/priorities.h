@@ -107,9 +107,10 @@ class Priorities {
   bool wants_products() const { return method_ && method_->wants_products(); }
   bool wants_losses_behind() const { return method_ && method_->wants_losses_behind(); }
   bool for_shared_only() const { return method_ && method_->for_shared_only(); }
-  // Whether it wants to see the goals with bounds on held-out rows before this step: the number of the look, or −1.
-  int64_t look(int64_t step) const;
-  void observe(std::span<const Measured> values);  // here they are
+  // Which goals it wants to see on held-out rows before this step, a bit for each; the number of that look.
+  uint64_t wanted(int64_t step) const;
+  int64_t look(int64_t step) const { return (step - warmup_) / config_.nmt.every; }
+  void observe(int64_t step, std::span<const Measured> values);  // here they are
   // The weight of each goal in this step, from the losses on its rows.
   std::vector<double> weigh(int64_t step, std::span<const Measured> losses, const Products* products);
   void look_behind(std::span<const double> losses) { method_->look_behind(losses); }

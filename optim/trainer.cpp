@@ -262,8 +262,8 @@ std::vector<Measured> Trainer::measure(const HeldOut& rows, uint64_t tasks, int6
 
 std::vector<double> Trainer::weigh() {
   const int64_t step = phase_step();
-  if (const int64_t look = priorities_.look(step); look >= 0)
-    priorities_.observe(measure(training_.bounding, priorities_.bounded(), look));
+  if (const uint64_t wanted = priorities_.wanted(step); wanted != 0)
+    priorities_.observe(step, measure(training_.bounding, wanted, priorities_.look(step)));
   if (!priorities_.wants_products()) return priorities_.weigh(step, losses_, nullptr);
   const Products of_tasks = products();
   return priorities_.weigh(step, losses_, &of_tasks);

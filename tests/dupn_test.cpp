@@ -260,9 +260,15 @@ TEST_CASE("dupn: every variant against plain loops") {
                   doctest::Approx(1 / (1 + std::exp(-z[0]))).epsilon(tolerance));
           }
         }
-    Tape tape(cpu());
-    for (const TaskLoss& task : c.model.objective(tape, c.rows, c.all).tasks) {
+    Tape tape(cpu()), masked(cpu());
+    const std::vector<TaskLoss> tasks = c.model.objective(tape, c.rows, c.all).tasks;
+    for (size_t k = 0; k < tasks.size(); ++k) {
+      const TaskLoss& task = tasks[k];
       CAPTURE(task.name);
+      const std::vector<TaskLoss> alone = c.model.objective(masked, c.rows, c.all, uint64_t{1} << k).tasks;
+      CHECK(alone.size() == tasks.size());
+      for (size_t j = 0; j < alone.size(); ++j) CHECK(alone[j].rows == (j == k ? task.rows : 0));
+      CHECK(alone[k].loss.value().data[0] == task.loss.value().data[0]);
       CHECK(static_cast<double>(task.rows) == asked[task.name]);
       CHECK(static_cast<double>(task.loss.value().data[0]) ==
             doctest::Approx(losses[task.name] / asked[task.name]).epsilon(tolerance));

@@ -176,7 +176,7 @@ TEST_CASE("lagrangian: plain ascent circles where damping and pi settle") {
 }
 
 TEST_CASE("lagrangian: weights sum to 1, multipliers are cut, what is not measured does not count") {
-  Lagrangian lagrangian({.rate = 1, .largest = 3}, {1, 2});
+  Lagrangian lagrangian({.rate = 1, .first = 0, .largest = 3}, {1, 2});
   lagrangian.ascend(std::vector<double>{1.5, NAN});
   CHECK(lagrangian.multipliers()[0] == 0.5);  // relative
   CHECK(lagrangian.multipliers()[1] == 0);
@@ -187,11 +187,25 @@ TEST_CASE("lagrangian: weights sum to 1, multipliers are cut, what is not measur
   CHECK(lagrangian.multipliers()[1] == 0);
   CHECK(lagrangian.violations()[1] == -1);
 
-  Lagrangian smoothed({.rate = 1, .smoothing = 0.5, .relative = false}, {0});
+  Lagrangian smoothed({.rate = 1, .first = 0, .smoothing = 0.5, .relative = false}, {0});
   smoothed.ascend(std::vector<double>{4}, true);
   smoothed.ascend(std::vector<double>{2}, true);
   CHECK(smoothed.violations()[0] == 3);
   CHECK(smoothed.multipliers()[0] == 7);
+}
+
+TEST_CASE("lagrangian: losses may have any size, and weights are cut as configured") {
+  Lagrangian lagrangian({.rate = 1, .first = 2}, {0.5});
+  lagrangian.set_size(100);
+  CHECK(lagrangian.weights() == std::vector<double>{4 / 4.01, 0.01 / 4.01});
+  lagrangian.ascend(std::vector<double>{0.55});
+  CHECK(lagrangian.multipliers()[0] == doctest::Approx(2.1));
+  Lagrangian largest({.rescale = "largest", .first = 2}, {0.5}), none({.rescale = "none", .first = 2}, {0.5});
+  CHECK(largest.weights() == std::vector<double>{1, 0.25});
+  CHECK(none.weights() == std::vector<double>{4, 1});
+  Lagrangian absolute({.rescale = "none", .first = 2, .relative = false}, {0.5});
+  absolute.set_size(100);
+  CHECK(absolute.weights() == std::vector<double>{2, 1});
 }
 
 TEST_CASE("lagrangian: what cannot be meant is refused") {
@@ -204,6 +218,8 @@ TEST_CASE("lagrangian: what cannot be meant is refused") {
   refused([](auto& c) { c.rule = "adam"; }, "nmt.rule: adam; expected ascent");
   refused([](auto& c) { c.rescale = "yes"; }, "nmt.rescale: yes; expected sum");
   refused([](auto& c) { c.rate = 0; }, "nmt.rate: 0; expected more than 0");
+  refused([](auto& c) { c.first = -1; }, "nmt.first: -1");
+  refused([](auto& c) { c.first = 2000; }, "nmt.first: 2000; expected 0 … nmt.largest");
   refused([](auto& c) { c.largest = -1; }, "nmt.largest: -1");
   refused([](auto& c) { c.damping = -1; }, "nmt.damping: -1");
   refused([](auto& c) { c.growth = 0.5; }, "nmt.growth: 0.5");

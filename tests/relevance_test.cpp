@@ -615,6 +615,37 @@ TEST_CASE("relevance: a shard without rows is of no weight") {
     }
 }
 
+TEST_CASE(
+    "relevance: of two goals the second is the penalty of many words, and all else stays where it was") {
+  for (const double negatives : {0., 0.5})
+    for (const double prior_penalty : {0., 0.3}) {
+      RelevanceConfig config = graded("expansion");
+      config.deepbow.product_penalty = 0.1, config.deepbow.negatives = negatives;
+      config.deepbow.prior_penalty = prior_penalty;
+      const Relevance model = random_model(config);
+      const EncodedPairs encoded(model, random_pairs(20));
+      const auto value = [](Var x) { return x.tape ? static_cast<double>(x.value().data[0]) : 0; };
+      Tape tape(cpu()), same(cpu());
+      tape.set_random_key(7), same.set_random_key(7);
+      const Objective one = model.objective(tape, encoded.rows, first_rows(20));
+      const Objective two = model.objective(same, encoded.rows, first_rows(20), 1, true);
+      REQUIRE(two.tasks.size() == 2);
+      CHECK(two.tasks[0].name == "relevance");
+      CHECK(two.tasks[1].name == "sparsity");
+      CHECK(two.tasks[1].rows == 20);
+      CHECK(value(two.tasks[1].loss) > 0);
+      CHECK(value(one.tasks[0].loss) == value(two.tasks[0].loss));
+      CHECK(value(one.regulariser) ==
+            doctest::Approx(value(two.regulariser) + value(two.tasks[1].loss)).epsilon(1e-5));
+    }
+  RelevanceConfig config = graded("expansion");  // nothing to make small
+  config.deepbow.product_penalty = config.deepbow.query_penalty = 0;
+  const Relevance model = random_model(config);
+  const EncodedPairs encoded(model, random_pairs(20));
+  Tape tape(cpu());
+  CHECK(model.objective(tape, encoded.rows, first_rows(20), 1, true).tasks[1].rows == 0);
+}
+
 TEST_CASE("relevance: the penalty of many words grows over the first third, and negatives join it") {
   const auto regulariser = [](const RelevanceConfig& config, double progress) {
     const Relevance model = random_model(config);

@@ -76,11 +76,11 @@ class UsersJob final : public Job {
       for (const Task& task : group.tasks) goals.push_back({task.name, task.priority, task.weight});
     return goals;
   }
-  Objective objective(Tape& tape, std::span<const int64_t> rows, double, uint64_t) const override {
-    return model_->objective(tape, train_->rows, rows);
+  Objective objective(Tape& tape, std::span<const int64_t> rows, double, uint64_t tasks) const override {
+    return model_->objective(tape, train_->rows, rows, tasks);
   }
-  Objective dev_objective(Tape& tape, std::span<const int64_t> rows, uint64_t) const override {
-    return model_->objective(tape, dev_->rows, rows);
+  Objective dev_objective(Tape& tape, std::span<const int64_t> rows, uint64_t tasks) const override {
+    return model_->objective(tape, dev_->rows, rows, tasks);
   }
   Findings evaluate(const Workers& workers, std::span<const int64_t> rows) const override {
     return {model_->metrics(model_->answer(dev_->rows, workers, rows))};
