@@ -13,7 +13,7 @@
 // Why they conflict: the three numbers stand at right angles, so what a network knows of a brand for one goal tells it
 // nothing for another, and an embedding of two columns holds two of them. A third goal costs one of the others. Purchases
 // are the rarest, so their loss is the smallest and has the least to gain: whoever minimises the sum gives them up first.
-// Dear products are looked at and, but for the oldest, not bought; slow ones are put aside and not bought.
+// Dear products are looked at and, but by the oldest, not bought; slow ones are put aside and not bought.
 //
 // Of some shoppers the age or the city is not known, of some products the delivery; the odds know all. The city and the
 // days since the last impression mean nothing. Streams are of its own, and scores whole: the other files stay as they
