@@ -25,8 +25,8 @@
 // and without misspellings. A Market is one language's, so whoever reads one needs to know nothing of the other,
 // and both write into one folder, so that one --data-dir serves every configuration.
 //
-// Later parts (Chinese already, shoppers and their weeks, tasks in conflict) draw from streams of their own and
-// leave the English files as they are. Next: market.cpp begins with the word lists.
+// Later parts (Chinese, shoppers and their weeks, goals in conflict: data/impressions.h) draw from streams of their own
+// and leave the English files as they are. Next: market.cpp begins with the word lists.
 #pragma once
 
 #include <cstdint>

@@ -208,11 +208,6 @@ void check_config(const ShoppersConfig& config) {
     require(share >= 0 && share <= 1, key, share, "0 … 1");
 }
 
-std::string user_name(size_t shopper) {
-  const std::string digits = std::to_string(shopper + 1);
-  return "U" + std::string(digits.size() < 5 ? 5 - digits.size() : 0, '0') + digits;
-}
-
 std::string date(int64_t seconds) {
   const std::time_t time = seconds;
   std::tm parts{};
@@ -246,7 +241,7 @@ void write_pages(const std::filesystem::path& folder, const Shop& shop, const Sh
   std::string pages = "user\ttime\tquery\titem\tpopularity\tcheap\tdear\timportance\tclick\tbuy\n";
   std::string purchases = "user\ttime\tquery\tprice_level\n";
   for (const Page& page : made.pages) {
-    const std::string of_visit = user_name(static_cast<size_t>(page.shopper)) + '\t' + date(page.time) +
+    const std::string of_visit = Shoppers::name(static_cast<size_t>(page.shopper)) + '\t' + date(page.time) +
                                  '\t' + market.categories[static_cast<size_t>(page.category)] + '\t';
     for (const Page::Shown& shown : page.shown) {
       const auto product = static_cast<size_t>(shown.product);
@@ -270,6 +265,11 @@ void write_pages(const std::filesystem::path& folder, const Shop& shop, const Sh
 
 }  // namespace
 
+std::string Shoppers::name(size_t shopper) {
+  const std::string digits = std::to_string(shopper + 1);
+  return "U" + std::string(digits.size() < 5 ? 5 - digits.size() : 0, '0') + digits;
+}
+
 std::vector<int> price_levels(const Market& market) {
   std::vector<int> levels(market.products.size());
   for (const auto& shelf : by_price(market)) {
@@ -292,6 +292,9 @@ Shoppers make_shoppers(const Market& market, const ShoppersConfig& config) {
       late.decisiveness = early.decisiveness;
       late.since += kDay * (7 * config.weeks * (40 + dice.below(20)) / 100);
     }
+    Dice profile(config.seed, "profile", shopper);
+    const int age = profile.chance(0.5) ? early.price_level : profile.below(std::size(Shoppers::kAges));
+    made.profiles.push_back({age, profile.below(std::size(Shoppers::kCities))});
     Visitor(shop, shopper, early, late).watch(made.events, made.pages);
   }
   std::stable_sort(made.events.begin(), made.events.end(),
@@ -304,7 +307,7 @@ Shoppers write_shoppers(const std::filesystem::path& folder, const Market& marke
   Shoppers made = make_shoppers(market, config);
   std::string events = "user\titem\tbehaviour\ttime\n";
   for (const ShopperEvent& event : made.events)
-    events += user_name(static_cast<size_t>(event.shopper)) + '\t' +
+    events += Shoppers::name(static_cast<size_t>(event.shopper)) + '\t' +
               market.products[static_cast<size_t>(event.product)].id + '\t' +
               Shoppers::kBehaviours[event.behaviour] + '\t' + date(event.time) + '\n';
   write_atomically(folder / "events.tsv", events);
@@ -320,12 +323,9 @@ Shoppers write_shoppers(const std::filesystem::path& folder, const Market& marke
   write_atomically(folder / "items.tsv", items);
   std::string users = "user\tage\tcity\n";
   for (size_t i = 0; i < made.early.size(); ++i) {
-    constexpr std::array kAges = {"18-29", "30-44", "45-59", "60-"};
-    constexpr std::array kCities = {"Ashford", "Brook", "Coleby", "Dunmore", "Elmswell"};
-    Dice dice(config.seed, "profile", static_cast<int64_t>(i));
-    const char* age =
-        dice.chance(0.5) ? kAges[static_cast<size_t>(made.early[i].price_level)] : dice.one_of(kAges);
-    users += user_name(i) + '\t' + age + '\t' + dice.one_of(kCities) + '\n';
+    const ShopperProfile& profile = made.profiles[i];
+    users += Shoppers::name(i) + '\t' + Shoppers::kAges[profile.age] + '\t' +
+             Shoppers::kCities[profile.city] + '\n';
   }
   write_atomically(folder / "users.tsv", users);
 
@@ -335,7 +335,7 @@ Shoppers write_shoppers(const std::filesystem::path& folder, const Market& marke
     std::string categories;
     for (const int c : taste.categories)
       categories += (categories.empty() ? "" : "|") + market.categories[static_cast<size_t>(c)];
-    tastes += user_name(i) + '\t' + date(taste.since) + '\t' +
+    tastes += Shoppers::name(i) + '\t' + date(taste.since) + '\t' +
               market.brands[static_cast<size_t>(taste.brand)] + '\t' + std::to_string(taste.price_level) +
               '\t' + categories + '\t' +
               (taste.attribute < 0 ? "" : market.attributes[static_cast<size_t>(taste.attribute)]) + '\t' +

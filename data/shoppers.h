@@ -57,6 +57,11 @@ struct ShopperEvent {
   int64_t time = 0;       // seconds since 1970
 };
 
+// What a shopper says about himself: places in Shoppers::kAges and kCities.
+struct ShopperProfile {
+  int age = 0, city = 0;
+};
+
 // A visit as the shop saw it.
 struct Page {
   struct Shown {
@@ -72,11 +77,15 @@ struct Page {
 struct Shoppers {
   enum Behaviour : int32_t { click, bookmark, cart, buy };
   static constexpr const char* kBehaviours[] = {"click", "bookmark", "cart", "buy"};
+  static constexpr const char* kAges[] = {"18-29", "30-44", "45-59", "60-"};
+  static constexpr const char* kCities[] = {"Ashford", "Brook", "Coleby", "Dunmore", "Elmswell"};
   static constexpr int64_t kStart = 1704067200;  // of the first week: Monday, 2024-01-01
+  static std::string name(size_t shopper);       // in the files
 
-  std::vector<Taste> early, late;    // of each shopper; the late one is the early one unless it drifts
-  std::vector<ShopperEvent> events;  // in the order of time; a shopper's times differ
-  std::vector<Page> pages;           // of some visits, and of every one that ended in a purchase
+  std::vector<Taste> early, late;        // of each shopper; the late one is the early one unless it drifts
+  std::vector<ShopperProfile> profiles;  // of each shopper
+  std::vector<ShopperEvent> events;      // in the order of time; a shopper's times differ
+  std::vector<Page> pages;               // of some visits, and of every one that ended in a purchase
 };
 
 // Of a market in English. Error(usage) if an option is out of range.

@@ -63,6 +63,10 @@ std::unique_ptr<Job> relevance_job(const RunConfig& config);
 std::unique_ptr<Job> users_job();
 std::unique_ptr<Job> table_job();
 
+// Is a dev row, by its place, of the share on which bounds of goals are measured (NmtConfig::held_out)? The others choose the
+// model, whatever the method and the seed of a run.
+bool measures_bounds(int64_t row, double share);
+
 // Names those of `ours` that an older model lacks; empty: none.
 std::string new_parameters(const Parameters& ours, const Parameters& older);
 // Error(usage): `key` differs from an older model.

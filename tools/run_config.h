@@ -94,7 +94,7 @@ struct TableRunConfig : TableModelConfig, TrainingConfig {
   void validate() const;
 };
 
-// tools/configs/market_deepbow.toml, market_deepbow_zh.toml and market_dupn.toml
-extern const char *const kMarketDeepBow, *const kMarketDeepBowZh, *const kMarketDupn;
+// tools/configs/market_deepbow.toml, market_deepbow_zh.toml, market_dupn.toml and market_nmt.toml
+extern const char *const kMarketDeepBow, *const kMarketDeepBowZh, *const kMarketDupn, *const kMarketNmt;
 
 }  // namespace steelyard

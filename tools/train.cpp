@@ -58,7 +58,7 @@ BatchPlan plan_of(Job& job) {
   return {job.rows(), config.batch, config.shards, static_cast<uint64_t>(config.seed)};
 }
 
-// The dev rows, of goals in an order cut in two by a hash of their place, whatever the method and the seed of the run.
+// The dev rows, of goals in an order cut in two.
 struct DevRows {
   std::vector<int64_t> choosing, bounding;
 };
@@ -66,11 +66,8 @@ DevRows dev_rows(Job& job, const std::vector<Goal>& goals) {
   DevRows rows;
   const bool in_order = std::ranges::any_of(goals, [](const Goal& goal) { return goal.priority > 0; });
   const double share = in_order ? job.training().nmt.held_out : 0;
-  for (int64_t row = 0; row < job.dev_rows(); ++row) {
-    const bool bounds =
-        static_cast<double>(random_uniform(key_of(0, "bounds"), static_cast<uint64_t>(row))) < share;
-    (bounds ? rows.bounding : rows.choosing).push_back(row);
-  }
+  for (int64_t row = 0; row < job.dev_rows(); ++row)
+    (measures_bounds(row, share) ? rows.bounding : rows.choosing).push_back(row);
   return rows;
 }
 
@@ -199,6 +196,10 @@ std::unique_ptr<Job> make_job(const std::string& model) {
   fail(Fault::usage, "model: unknown model \"", model,
        "\"; expected deepbow, dense, bm25, dupn, "
        "bottom, mmoe, ple or linear");
+}
+
+bool measures_bounds(int64_t row, double share) {
+  return static_cast<double>(random_uniform(key_of(0, "bounds"), static_cast<uint64_t>(row))) < share;
 }
 
 void refuse_difference(const std::string& key, const std::filesystem::path& older) {
