@@ -6,8 +6,7 @@
 #include <numeric>
 
 #include "core/backend.h"
-#include "core/random.h"
-#include "nn/table_model.h"
+#include "tests/some_tables.h"
 #include "tests/support.h"
 
 using namespace steelyard;
@@ -17,37 +16,6 @@ namespace {
 
 using Vector = std::vector<double>;
 
-TableModelConfig small_config(const std::string& model) {
-  TableModelConfig config;
-  config.model = model;
-  config.features.categorical = {"color", "shop"};
-  config.features.numeric = {"size", "age"};
-  config.features.buckets = 4, config.features.min_count = 3;
-  config.tasks = {{"buy", {.kind = "binary", .label = "bought", .importance = "worth"}},
-                  {"grade", {.kind = "classes", .label = "grade", .classes = {"a", "b", "c"}}},
-                  {"paid", {.kind = "number", .label = "paid"}}};
-  NetworkConfig& net = config.network;
-  net.width = 3, net.bottom_width = 6, net.bottom_layers = 2;
-  net.experts = 3, net.own_experts = 2, net.expert_width = 7, net.tower_width = 8;
-  net.dropout = 0, net.penalty = 0;
-  return config;
-}
-
-std::string some_table(int rows = 60) {
-  std::string table = "color\tshop\tsize\tage\tbought\tworth\tgrade\tpaid\n";
-  for (int i = 0; i < rows; ++i) {
-    const auto draw = [&](int what, uint64_t below) {
-      return random_bits(key_of(1, "row", i), static_cast<uint64_t>(what)) % below;
-    };
-    const auto often = [&](int what, const std::string& value) { return draw(what, 5) > 0 ? value : ""; };
-    table += often(0, text("c", draw(1, 6))) + "\t" + text("s", draw(2, 14)) + "\t" +
-             often(3, text(draw(4, 20))) + "\t" + text(draw(5, 80)) + "\t" + often(6, text(draw(7, 2))) +
-             "\t" + often(8, text(1 + draw(9, 3))) + "\t" + often(10, std::string(1, "abc"[draw(11, 3)])) +
-             "\t" + often(12, text(draw(13, 100))) + "\n";
-  }
-  return table;
-}
-
 struct Case {
   explicit Case(const TableModelConfig& config, bool separate = false)
       : config(config), model(make(config, separate)) {
@@ -55,11 +23,7 @@ struct Case {
     rows.emplace(columns, model.encoding(), model.tasks());
     all.resize(static_cast<size_t>(rows->size));
     std::iota(all.begin(), all.end(), 0);
-    // Away from where they begin, which is often 0; with every unit alive for some row.
-    for (const Parameter& p : model.parameters().all())
-      for (int64_t i = 0; i < p.shape.size(); ++i)
-        p.value().data[i] += (p.path.ends_with("/b") ? real(1) : real(0)) +
-                             real(0.2) * random_normal(key_of(7, p.path), static_cast<uint64_t>(i));
+    stir(model);
   }
   std::string path() const { return (folder / "t.tsv").string(); }
   TableModel make(const TableModelConfig& config, bool separate) const {
@@ -82,22 +46,6 @@ struct Case {
   std::optional<TableRows> rows;
   std::vector<int64_t> all;
 };
-
-// Every kind of network, of buckets and of standard numbers.
-std::vector<TableModelConfig> variants() {
-  std::vector<TableModelConfig> list;
-  for (const char* model : {"bottom", "mmoe", "ple", "linear"})
-    for (const char* numbers : {"buckets", "standard"})
-      list.push_back(small_config(model)), list.back().features.numbers_as = numbers;
-  list.push_back(small_config("mmoe")), list.back().network.expert_layers = 3;
-  list.push_back(small_config("mmoe")), list.back().network.experts = 1, list.back().network.wide = false;
-  list.push_back(small_config("ple")), list.back().network.levels = 2, list.back().network.expert_layers = 2;
-  list.push_back(small_config("ple")), list.back().network.levels = 3, list.back().network.tower_layers = 0;
-  list.push_back(small_config("ple")), list.back().features.categorical = {},
-                                       list.back().network.tower_layers = 2;
-  list.back().features.numbers_as = "standard";  // no ids at all
-  return list;
-}
 
 // ---- a network in plain loops
 
@@ -219,7 +167,7 @@ bool same_bits(const Tensor& a, const Tensor& b) {
 TEST_CASE("multitask: every kind of network against plain loops") {
   const double tolerance = sizeof(real) == sizeof(double) ? 1e-9 : 2e-4;
   for (const bool separate : {false, true})
-    for (const TableModelConfig& config : variants()) {
+    for (const TableModelConfig& config : table_variants()) {
       const Case c(config, separate);
       CAPTURE(config.model);
       CAPTURE(separate);
@@ -273,7 +221,7 @@ TEST_CASE("multitask: every kind of network against plain loops") {
 TEST_CASE("multitask: the gradient is the slope of the loss in random directions" *
           doctest::skip(sizeof(real) < sizeof(double))) {
   for (const bool separate : {false, true})
-    for (TableModelConfig config : variants()) {
+    for (TableModelConfig config : table_variants()) {
       config.network.penalty = 0.1;
       const Case c(config, separate);
       CAPTURE(config.model);
@@ -321,7 +269,7 @@ TEST_CASE("multitask: the gradient is the slope of the loss in random directions
 
 TEST_CASE("multitask: a mask leaves out tasks, and under heads/TASK/ is what one task alone reads") {
   for (const bool separate : {false, true})
-    for (const TableModelConfig& config : variants()) {
+    for (const TableModelConfig& config : table_variants()) {
       const Case c(config, separate);
       CAPTURE(config.model);
       Tape whole(cpu()), tape(cpu());
@@ -356,7 +304,7 @@ TEST_CASE("multitask: a mask leaves out tasks, and under heads/TASK/ is what one
 }
 
 TEST_CASE("multitask: a step without rows, or without labels, has losses of 0") {
-  for (const TableModelConfig& config : variants()) {
+  for (const TableModelConfig& config : table_variants()) {
     const Case c(config);
     std::vector<int64_t> not_asked;  // to buy
     for (const int64_t row : c.all)
@@ -375,7 +323,7 @@ TEST_CASE("multitask: a step without rows, or without labels, has losses of 0") 
 }
 
 TEST_CASE("multitask: a row has the same bits in every batch, on any number of threads") {
-  for (const TableModelConfig& config : variants()) {
+  for (const TableModelConfig& config : table_variants()) {
     const Case c(config);
     std::vector<int64_t> many;
     for (int64_t i = 0; i < 700; ++i) many.push_back(i * 7 % c.rows->size);
@@ -398,7 +346,7 @@ TEST_CASE("multitask: a row has the same bits in every batch, on any number of t
 
 TEST_CASE("multitask: a model file gives back the same bits, and nothing but a whole one is read") {
   for (const bool separate : {false, true})
-    for (const TableModelConfig& config : variants()) {
+    for (const TableModelConfig& config : table_variants()) {
       const Case c(config, separate);
       const auto path = c.folder / "m";
       c.model.save(path, {{"training", "{}"}});
@@ -449,7 +397,7 @@ TEST_CASE("multitask: a model that goes on from another has what that learned") 
 }
 
 TEST_CASE("multitask: an explanation is what leaving a feature out does to the logit") {
-  for (const TableModelConfig& config : variants()) {
+  for (const TableModelConfig& config : table_variants()) {
     const Case c(config);
     const auto names = c.model.encoding().names();
     const std::vector<TaskExplanation> explained = c.model.explain(*c.rows, 4);

@@ -5,6 +5,9 @@
 //   peer models FOLDER            DeepBoW in every variant, and the dense one: a folder each, with the model, its
 //                                 rows, the first gradient and the parameters after some steps
 //   peer users FOLDER             the user model in every variant, likewise, without steps
+//   peer tables FOLDER            the networks of several tasks in every variant, likewise
+//   peer bounds FOLDER STEPS      constrained problems and what each rule of the multipliers makes of them
+//   peer nmt FOLDER               prints pairs of seconds: a step of method equal, and one of nmt with a bound to hold
 //   peer serve FOLDER [DATA]      answers lines "NAME THREADS COUNT" on stdin with the seconds of one iteration
 //
 // Results are files of core/tensor_file.h in FOLDER, with numbers of this build's type. DATA is the folder
@@ -13,6 +16,7 @@
 #include <chrono>
 #include <cmath>
 #include <cstring>
+#include <fstream>
 #include <iostream>
 #include <map>
 #include <sstream>
@@ -24,9 +28,12 @@
 #include "data/batches.h"
 #include "data/market.h"
 #include "nn/relevance.h"
+#include "nn/table_model.h"
 #include "nn/user_model.h"
-#include "optim/optimizer.h"
+#include "optim/trainer.h"
 #include "tests/op_table.h"
+#include "tests/some_problems.h"
+#include "tests/some_tables.h"
 #include "tests/some_users.h"
 
 using namespace steelyard;
@@ -205,12 +212,12 @@ class Step {
 };
 
 // A model and the pairs it learns from.
-struct Training {
+struct PairTraining {
   static constexpr int64_t kBatch = 256;
   static constexpr int kShards = 4;
   static constexpr double kRamp = 10;  // steps for which `progress` grows
 
-  Training(const RelevanceConfig& config, const std::string& table, const fs::path& folder)
+  PairTraining(const RelevanceConfig& config, const std::string& table, const fs::path& folder)
       : model(config, read_corpus(config, table, "stop").vocabulary, 1),
         cache(model.encode_rows(table, "stop", folder / "train.rows")) {}
 
@@ -289,17 +296,17 @@ void models(const fs::path& folder) {
     config.encoder.max_words = 6, config.encoder.max_characters = 32;
     from_json(config, changes);
     fs::create_directories(folder / name);
-    Training training(config, table, folder / name);
+    PairTraining training(config, table, folder / name);
     for (Parameter& p : training.model.parameters().all()) {
       const std::span<real> w = p.buffer.host();
       for (size_t i = 0; i < w.size(); ++i) w[i] += random_normal(key_of(1, p.path), i) / 4;
     }
     training.model.save(folder / name / "model.safetensors", {});
     Step step = training.step(optimizer, [](int64_t step, int shard, std::vector<int64_t>& out) {
-      constexpr int64_t kPart = Training::kBatch / Training::kShards;
+      constexpr int64_t kPart = PairTraining::kBatch / PairTraining::kShards;
       out.resize(kPart);
       for (int64_t i = 0; i < kPart; ++i)
-        out[static_cast<size_t>(i)] = step * Training::kBatch + shard * kPart + i;
+        out[static_cast<size_t>(i)] = step * PairTraining::kBatch + shard * kPart + i;
     });
     Results results;
     constexpr int kSteps = 5;
@@ -344,6 +351,59 @@ void users(const fs::path& folder) {
       if (!p.fixed) results.add("gradient/" + p.path, p.shape, test::gradient(gradients, p));
     results.write(at / "results.safetensors");
   }
+}
+
+// The networks of several tasks: the loss of each over all rows, the regulariser and the gradient of their sum.
+void tables(const fs::path& folder) {
+  int number = 0;
+  for (const bool separate : {false, true})
+    for (TableModelConfig config : test::table_variants()) {
+      const fs::path at = folder / text("tables ", number++);
+      fs::create_directories(at);
+      const std::string file = (at / "rows.tsv").string();
+      if (!(std::ofstream(file) << test::some_table())) fail(Fault::resources, file, ": cannot be written");
+      config.network.penalty = 0.1;
+      const std::vector<Task> tasks = all_tasks(config.tasks);
+      TableModel model(config, Encoding::fit(file, config.features, tasks), 1, separate);
+      test::stir(model);
+      model.save(at / "model.safetensors", {});
+      const RowCache cache = RowCache::open_or_build(
+          at / "train.rows", "", [&] { return model.encoding().read(file, config.features, tasks, {}); });
+      const TableRows rows(cache, model.encoding(), tasks);
+      std::vector<int64_t> all;
+      for (int64_t row = 0; row < rows.size; ++row) all.push_back(row);
+      Tape tape(cpu());
+      Gradients gradients(model.parameters());
+      Results results;
+      Objective objective = model.objective(tape, rows, all);
+      if (objective.regulariser.tape) objective.tasks.push_back({"regulariser", objective.regulariser});
+      Var sum;
+      for (const TaskLoss& task : objective.tasks) {
+        results.add("loss/" + task.name, task.loss.value());
+        sum = sum.tape ? sum + task.loss : task.loss;
+      }
+      tape.backward(sum, gradients);
+      for (const Parameter& p : model.parameters().all())
+        results.add("gradient/" + p.path, p.shape, test::gradient(gradients, p));
+      results.write(at / "results.safetensors");
+    }
+}
+
+void bounds(const fs::path& folder, int steps) {
+  Results results;
+  const auto add = [&](const std::string& name, const std::vector<double>& values) {
+    results.add(name, {std::ssize(values)}, {values.begin(), values.end()});
+  };
+  for (const test::Problem& p : test::problems()) {
+    add(text(p.name, "/known/x"), p.solution), add(text(p.name, "/known/multipliers"), p.multipliers);
+    for (const char* rule : {"ascent", "augmented", "pi"}) {
+      const test::Solved found =
+          solve(p, {.rule = rule, .rescale = "none", .rate = 0.1, .growth = 1}, steps, 0.05);
+      add(text(p.name, "/", rule, "/x"), found.x);
+      add(text(p.name, "/", rule, "/multipliers"), found.multipliers);
+    }
+  }
+  results.write(folder / "bounds.safetensors");
 }
 
 // ---- speed
@@ -505,14 +565,14 @@ Iteration deepbow_step(const fs::path& folder, const std::string& data, const st
   }
   from_json(config, changes);
   fs::create_directories(folder / name);
-  const auto training = std::make_shared<Training>(config, table, folder / name);
+  const auto training = std::make_shared<PairTraining>(config, table, folder / name);
   training->model.pretrain(training->pairs, Workers(1));
   training->model.save(folder / name / "model.safetensors", {});
   OptimizerConfig optimizer;
   optimizer.dense = optimizer.tables = "adam";
   optimizer.rate = 0.006;
   optimizer.table_rate = 0.0015;
-  const BatchPlan plan{training->pairs.size(), Training::kBatch, Training::kShards, 1};
+  const BatchPlan plan{training->pairs.size(), PairTraining::kBatch, PairTraining::kShards, 1};
   const auto step = std::make_shared<Step>(training->step(
       optimizer,
       [plan](int64_t step, int shard, std::vector<int64_t>& out) { plan.rows_of(step, shard, out); }));
@@ -617,6 +677,142 @@ Iteration users_request(const fs::path& folder) {
   };
 }
 
+// Rows like the census's for the networks of several tasks: 33 columns of categories and 6 of numbers in buckets, some
+// thousand ids, two binary tasks; the network of tools/configs/census.toml without dropout.
+struct TableTraining {
+  static constexpr int64_t kBatch = 1024, kRows = 16 * kBatch;
+  static constexpr int kShards = 4;
+
+  TableTraining(const fs::path& folder, const std::string& kind)
+      : file(some_rows(folder)),
+        config(some_config(kind)),
+        model(config, Encoding::fit(file, config.features, all_tasks(config.tasks)), 1),
+        cache(RowCache::open_or_build(
+            folder / "train.rows", "",
+            [&] { return model.encoding().read(file, config.features, model.tasks(), {}); })),
+        rows(cache, model.encoding(), model.tasks()) {
+    model.save(folder / "model.safetensors", {});
+  }
+
+  static TableModelConfig some_config(const std::string& kind) {
+    TableModelConfig config;
+    config.model = kind;
+    for (int i = 0; i < 33; ++i) config.features.categorical.push_back(text("c", i));
+    for (int i = 0; i < 6; ++i) config.features.numeric.push_back(text("n", i));
+    config.features.buckets = 64;
+    config.tasks["income"] = {.kind = "binary", .priority = 1, .label = "income"};
+    config.tasks["married"] = {.kind = "binary", .priority = 2, .label = "married"};
+    config.network.dropout = 0;
+    return config;
+  }
+  // Half of the numbers are zero, as most of the census's are.
+  static std::string some_rows(const fs::path& folder) {
+    fs::create_directories(folder);
+    const std::string path = (folder / "rows.tsv").string();
+    std::ofstream out(path);
+    for (int i = 0; i < 33; ++i) out << "c" << i << "\t";
+    for (int i = 0; i < 6; ++i) out << "n" << i << "\t";
+    out << "income\tmarried\n";
+    for (int64_t row = 0; row < kRows; ++row) {
+      const uint64_t key = key_of(1, "census", row);
+      const auto draw = [&](uint64_t i) { return static_cast<double>(random_uniform(key, i)); };
+      for (uint64_t i = 0; i < 33; ++i)
+        out << "v" << static_cast<int>(std::pow(draw(i), 2) * static_cast<double>(2 + i * i % 51)) << "\t";
+      for (uint64_t i = 33; i < 39; ++i)
+        out << (draw(100 + i) < 0.5 ? 0 : static_cast<int>(1000 * draw(i))) << "\t";
+      out << (draw(200) + 0.5 * draw(3) > 1.2) << "\t" << (draw(201) + draw(4) < 0.8) << "\n";
+    }
+    if (!out.flush()) fail(Fault::resources, path, ": cannot be written");
+    return path;
+  }
+
+  std::string file;
+  TableModelConfig config;
+  TableModel model;
+  RowCache cache;
+  TableRows rows;
+};
+
+OptimizerConfig table_optimizer() {
+  OptimizerConfig optimizer;
+  optimizer.dense = optimizer.tables = "adam";
+  optimizer.rate = 0.006;
+  optimizer.table_rate = 0.0015;
+  return optimizer;
+}
+
+Iteration table_step(const fs::path& folder, const std::string& kind) {
+  const auto training = std::make_shared<TableTraining>(folder / kind, kind);
+  constexpr int kShards = TableTraining::kShards;
+  const BatchPlan plan{TableTraining::kRows, TableTraining::kBatch, kShards, 1};
+  const auto step = std::make_shared<Step>(
+      training->model.parameters(), kShards,
+      [training, plan, rows = std::vector<std::vector<int64_t>>(kShards)](Tape& tape, int64_t step,
+                                                                          int shard) mutable {
+        std::vector<int64_t>& mine = rows[static_cast<size_t>(shard)];
+        plan.rows_of(step, shard, mine);
+        const Objective objective = training->model.objective(tape, training->rows, mine);
+        return affine(objective.tasks[0].loss + objective.tasks[1].loss + objective.regulariser,
+                      real(1) / kShards);
+      },
+      table_optimizer());
+  return [step](const Workers& workers) { (*step)(workers); };
+}
+
+// Trains for a phase of method equal, and by nmt for two, in turn. Seconds of a step in the last phase of either, with
+// what is between two steps: all that nmt looks at on held-out rows, but no evaluation and no checkpoint.
+void nmt(const fs::path& folder) {
+  using Clock = std::chrono::steady_clock;
+  constexpr int kPairs = 25, kSteps = 40;  // of every 10 one looks
+  constexpr int kShards = TableTraining::kShards;
+  TableTraining of(folder / "mmoe", "mmoe");
+  const BatchPlan plan{TableTraining::kRows * 3 / 4, TableTraining::kBatch, kShards, 1};
+  const Workers workers(1);
+  std::vector<int64_t> held_out;
+  for (int64_t row = plan.rows; row < TableTraining::kRows; ++row) held_out.push_back(row);
+  const auto seconds = [&](const std::string& method) {
+    TableModel model(of.config, Encoding::fit(of.file, of.config.features, of.model.tasks()), 1);
+    std::vector<std::vector<int64_t>> rows(kShards);
+    Training training;
+    training.steps_per_epoch = kSteps + 1;
+    training.goals = {{"income", 1, 1}, {"married", 2, 1}};
+    training.objective = [&](Tape& tape, int64_t step, int shard, uint64_t tasks) {
+      std::vector<int64_t>& mine = rows[static_cast<size_t>(shard)];
+      plan.rows_of(step, shard, mine);
+      return model.objective(tape, of.rows, mine, tasks);
+    };
+    training.evaluate = []() -> Findings { return {{{"nothing", 0}}}; };
+    training.bounding = {
+        std::ssize(held_out), [&](Tape& tape, int64_t begin, int64_t end, uint64_t tasks) {
+          return model.objective(
+              tape, of.rows,
+              std::span(held_out).subspan(static_cast<size_t>(begin), static_cast<size_t>(end - begin)),
+              tasks);
+        }};
+    training.choosing = training.bounding;
+    training.save = [&](const fs::path& path) { model.save(path, {}); };
+    TrainerConfig config;
+    config.epochs = 1, config.batch = TableTraining::kBatch, config.shards = kShards;
+    config.criterion = "loss", config.checkpoint_seconds = 0;
+    PrioritiesConfig priorities;
+    priorities.method = method, priorities.nmt.warmup = 0;
+    fs::create_directories(folder / method);
+    Trainer trainer(model.parameters(), training, config, table_optimizer(), {}, priorities, workers,
+                    folder / method);
+    Clock::time_point begin, end;
+    trainer.on_step = [&](const StepRecord& record) {
+      if (record.step == record.steps - kSteps) begin = Clock::now();
+      if (record.step == record.steps) end = Clock::now();
+    };
+    trainer.run();
+    return std::chrono::duration<double>(end - begin).count() / kSteps;
+  };
+  for (int pair = 0; pair < kPairs; ++pair) {
+    const double plain = seconds("equal");
+    std::cout << plain << " " << seconds("nmt") << std::endl;
+  }
+}
+
 // 2·10⁹ FLOP of independent multiply-adds in registers: the peak of one core.
 void multiply_add() {
   using Vector [[gnu::vector_size(32)]] = float;
@@ -659,6 +855,8 @@ void serve(const fs::path& folder, const std::string& data) {
       {"lstm_1", [] { return lstm_layer(1, 100, true, Mode::score); }},
       {"users", [&] { return users_step(folder); }},
       {"users_request", [&] { return users_request(folder); }},
+      {"mmoe", [&] { return table_step(folder, "mmoe"); }},
+      {"ple", [&] { return table_step(folder, "ple"); }},
       {"embedding", embedding},
       {"attention", [] { return attention_grad(65, 65); }},
       {"attention_ragged", [] { return attention_grad(3, 127); }},
@@ -705,7 +903,8 @@ int main(int argc, char** argv) {
   try {
     const std::string verb = argc > 1 ? argv[1] : "", data = argc > 3 ? argv[3] : "";
     const fs::path folder = argc > 2 ? argv[2] : "";
-    if (folder.empty()) fail(Fault::usage, "usage: peer layers|optimizers|models|users|serve FOLDER [DATA]");
+    if (folder.empty())
+      fail(Fault::usage, "usage: peer layers|optimizers|models|users|tables|bounds|nmt|serve FOLDER [DATA]");
     fs::create_directories(folder);
     if (verb == "layers")
       layers(folder);
@@ -715,6 +914,12 @@ int main(int argc, char** argv) {
       models(folder);
     else if (verb == "users")
       users(folder);
+    else if (verb == "tables")
+      tables(folder);
+    else if (verb == "bounds")
+      bounds(folder, std::stoi(data));
+    else if (verb == "nmt")
+      nmt(folder);
     else if (verb == "serve")
       serve(folder, data);
     else

@@ -1,4 +1,4 @@
-"""DeepBoW's and DUPN's training steps in PyTorch at the fastest found: nothing is computed for what a batch does not need, texts of
+"""The training steps of DeepBoW, DUPN and networks of several tasks in PyTorch at the fastest found: nothing is computed for what a batch does not need, texts of
 different lengths stand one after the other, and tables are updated only in the rows that were looked up."""
 
 import math
@@ -421,6 +421,50 @@ class Dupn:
         return run
 
 
+# ---- networks of several tasks
+
+
+class Mixture:
+    """mmoe or ple of one level, one layer in experts and towers, binary tasks. Experts of all kinds side by side, mixed
+    by one batched product of the gates of all tasks; of ple a gate is 0 for what its task does not see."""
+
+    def __init__(self, model, compiled):
+        self.net, self.tasks, self.ids = model.net, model.tasks, model.ids
+        self.labels = torch.stack(list(model.labels.values()), 1)
+        self.width, self.ple = model.net["expert_width"], model.config["model"] == "ple"
+        self.tables = ["embedding"] + [f"heads/{name}/wide/ids" for name in self.tasks]
+        if compiled:
+            self.loss = torch.compile(self.loss, dynamic=False)
+
+    def batch(self, rows):
+        ids = self.ids.index_select(0, rows).flatten()
+        return SimpleNamespace(labels=self.labels.index_select(0, rows), ids=dict.fromkeys(self.tables, ids))
+
+    def loss(self, p, looked, b):
+        n, e = len(b.labels), looked["embedding"]
+        penalty = self.net["penalty"] / n * e.square().sum()
+        x, shared = e.view(n, -1), self.net["experts"]
+        layers = ["experts/0/shared/0"] + [f"heads/{name}/experts/0/0" for name in self.tasks if self.ple]
+        W = [p[at + "/W"] for at in layers] + [p[f"heads/{name}/experts/0/gate"] for name in self.tasks]
+        bias = [p[at + "/b"] for at in layers]
+        widths = [sum(map(len, bias)), sum(w.shape[1] for w in W[len(bias) :])]
+        # One product for everything that reads x.
+        experts, g = torch.addmm(F.pad(torch.cat(bias), (0, widths[1])), x, torch.cat(W, 1)).split(widths, 1)
+        g = g.unflatten(1, (len(self.tasks), -1)).softmax(2)
+        if self.ple:
+            zeros = torch.zeros_like(g[:, 0, shared:])
+            own = lambda k: [g[:, k, shared:] if j == k else zeros for j in range(len(self.tasks))]
+            g = torch.stack([torch.cat([g[:, k, :shared], *own(k)], 1) for k in range(len(self.tasks))], 1)
+        h = g @ experts.relu().unflatten(1, (-1, self.width))
+        logits = []
+        for k, name in enumerate(self.tasks):
+            at = f"heads/{name}"
+            y = torch.addmm(p[at + "/tower/0/b"], h[:, k], p[at + "/tower/0/W"]).relu()
+            wide = looked[at + "/wide/ids"].view(n, -1).sum(1)
+            logits.append(y @ p[at + "/last/W"].flatten() + p[at + "/last/b"] + wide)
+        return penalty + len(logits) * F.binary_cross_entropy_with_logits(torch.stack(logits, 1), b.labels)
+
+
 # ---- steps
 
 
@@ -434,10 +478,12 @@ def lookup(table, ids):
 
 
 class Rival:
-    """Training of a model that `peer serve` has left in a folder; `forms`: {description: makes a Lexical or a Dupn}."""
+    """Training of a model that `peer serve` has left in a folder; `forms`: {description: makes a Lexical, a Dupn or a
+    Mixture}; `whole`: also with dense gradients of tables, which are small and have the same ids."""
 
-    def __init__(self, model, forms, batch=256, checked=64, moved=1 / 4):
+    def __init__(self, model, forms, batch=256, checked=64, moved=1 / 4, whole=False):
         self.model, self.checked, self.moved = model, checked, moved
+        self.updates = [self.sparse, self.distinct] + [self.whole] * whole
         self.start = {path: column(w.detach().clone()) for path, w in self.model.p.items()}
         size = self.model.size
         shuffled = np.random.default_rng(1).permutation(size)
@@ -469,7 +515,7 @@ class Rival:
         for name, form in self.forms.items():
             batches = [form.batch(rows) for rows in self.rows] if prepared else None
             batch_of = batches.__getitem__ if prepared else lambda k, form=form: form.batch(self.rows[k])
-            for update in (self.sparse, self.distinct):
+            for update in self.updates:
                 steps[f"{name}{update.__doc__}"] = self.step(form, update, batch_of)
         return steps
 
@@ -518,5 +564,20 @@ class Rival:
             form.loss(p, looked, batch).backward()
             for path, (rows, w) in small.items():
                 adams[path].step(rows, w.grad, w.detach())
+
+        return update
+
+    def whole(self, form, p, tables):
+        """one look-up and Adam of whole tables"""
+        widths = [p[path].reshape(len(p[path]), -1).shape[1] for path in tables]
+        table = torch.cat([p[path].detach().reshape(len(p[path]), -1) for path in tables], 1).requires_grad_()
+        adam = torch.optim.Adam([table], 0.0015, fused=True)
+
+        def update(batch):
+            adam.zero_grad()
+            parts = F.embedding(next(iter(batch.ids.values())), table).split(widths, 1)
+            looked = {path: column(part.contiguous()) for path, part in zip(tables, parts)}
+            form.loss(p, looked, batch).backward()
+            adam.step()
 
         return update

@@ -13,8 +13,9 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 
-from rival import Dupn, Encoded, Latent, Lexical, Rival, Shoppers
-from twins import Model
+from bounds import bounds
+from rival import Dupn, Encoded, Latent, Lexical, Mixture, Rival, Shoppers
+from twins import Model, Tables
 
 PAIRS = 25
 SAMPLE = 0.06  # seconds of one measurement
@@ -64,6 +65,12 @@ def fastest(candidates):
     return min((t, name) for name, t in best.items())[1], ready
 
 
+def median(ratios):
+    """And its bootstrap interval."""
+    draws = np.random.default_rng(1).choice(ratios, (2000, len(ratios)))
+    return [round(float(x), 3) for x in (np.median(ratios), *np.percentile(np.median(draws, 1), [2.5, 97.5]))]
+
+
 def label(threads):
     return "one thread" if threads == 1 else "two threads"
 
@@ -79,6 +86,7 @@ def on_threads(threads, f):
 class Speed:
     def __init__(self, program, folder, data, report):
         self.ours, self.folder, self.report = Ours(program, folder, data), folder, report
+        self.program = program
 
     def pairs(self, name, ours, theirs, must, aim, notes):
         """`ours`, `theirs`: functions that give the seconds of one iteration."""
@@ -86,11 +94,8 @@ class Speed:
         for _ in range(PAIRS):
             seconds = ours()
             ratios.append(theirs() / seconds)
-        draws = np.random.default_rng(1).choice(ratios, (2000, PAIRS))
-        low, high = np.percentile(np.median(draws, 1), [2.5, 97.5])
-        numbers = {"ratio": np.median(ratios), "low": low, "high": high}
-        numbers = {key: round(float(value), 3) for key, value in numbers.items()}
-        self.report({"name": name, **numbers, "must": must, "aim": aim, **notes})
+        ratio, low, high = median(ratios)
+        self.report({"name": name, "ratio": ratio, "low": low, "high": high, "must": must, "aim": aim, **notes})
 
     def versus_torch(self, name, bench, formulations, must, aim, threads=(1, 2)):
         """`formulations`: {description: one iteration in PyTorch}."""
@@ -174,6 +179,24 @@ class Speed:
         forms = {name: form.request(p, candidates) for name, form in rival.forms.items()}
         name = "DUPN request: a history of 100 and 10,000 candidates, one core"
         self.versus_torch(name, "users_request", forms, 3, 10, threads=(1,))
+
+    def nmt(self):
+        bounds(self.program, self.folder, self.report)
+        forms = {"": partial(Mixture, compiled=False), "compiled, ": partial(Mixture, compiled=True)}
+        for bench, kind in (("mmoe", "MMoE"), ("ple", "PLE")):
+            self.ours(bench, 1, 1)
+            rival = Rival(Tables(self.folder / bench), forms, batch=1024, whole=True)
+            name = f"{kind} training step, 39 features, two tasks, 1024 rows"
+            self.versus_torch(f"{name}, assembly of the batch included", bench, rival.steps(), 2, 4)
+            self.versus_torch(f"{name}, PyTorch's batches assembled in advance", bench, rival.steps(prepared=True), None, None)
+            self.threads(f"{kind} training step, two threads", bench, 1.7, 1.95)
+        say("a step of method nmt")
+        lines = subprocess.run([self.program, "nmt", self.folder], check=True, capture_output=True, text=True).stdout
+        seconds = np.array(lines.split(), float).reshape(-1, 2)
+        cost, low, high = median(seconds[:, 1] / seconds[:, 0])
+        where = f"{low:.2f} … {high:.2f}; {1e3 * np.median(seconds[:, 0]):.3g} ms"
+        name = "a step of nmt with a bound over one of equal weights, one thread"
+        self.report({"name": name, "value": cost, "must": 1.15, "aim": 1.05, "where": where})
 
     def rival(self, bench, forms):
         self.ours(bench, 1, 1)  # leaves the model and its rows

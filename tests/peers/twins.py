@@ -480,7 +480,7 @@ def mean(x, filled):
 
 def models(folder, worst):
     rate, epsilon, shards = 0.006, 1e-2, 4
-    for at in sorted(path.parent for path in folder.glob("*/model.safetensors")):  # before those of users
+    for at in sorted(path.parent for path in folder.glob("*/model.safetensors")):  # before those of users and tables
         model, results = Model(at), read_tensors(at / "results.safetensors")
         dense = [w for path, w in model.p.items() if not model.is_table(path)]
         adam = torch.optim.Adam(dense, rate, eps=epsilon)
@@ -637,13 +637,133 @@ def users(folder, worst):
             worst.compare("users: gradients", f"{at.name}, {path}", results["gradient/dupn/" + path], gradient)
 
 
+# ---- tables (nn/multitask.h)
+
+
+class Tables:
+    """A network of several tasks and its rows, expert by expert."""
+
+    def __init__(self, folder):
+        arrays, metadata = read_tensors(folder / "model.safetensors"), read_metadata(folder / "model.safetensors")
+        self.config, self.rows = json.loads(metadata["config"]), read_tensors(folder / "train.rows")
+        self.separate = metadata["separate"] == "yes"
+        self.p = {name[len("parameters/") :]: a for name, a in arrays.items() if name.startswith("parameters/")}
+        for w in self.p.values():
+            w.requires_grad_()
+        self.tasks, self.net = sorted(self.config["tasks"]), self.config["network"]
+        self.labels = {name: self.rows["label/" + name] for name in self.tasks}
+        for name in self.labels:
+            if "labels/" + name in arrays:
+                mean, deviation = arrays["labels/" + name]
+                self.labels[name] = ((self.labels[name].double() - mean) / deviation).to(torch.get_default_dtype())
+        self.size = len(next(iter(self.labels.values())))
+        of_rows = lambda name: self.rows.get(name, torch.zeros(0)).reshape(self.size, -1)
+        self.ids, self.numbers = of_rows("features").long(), of_rows("numbers").to(torch.get_default_dtype())
+
+    def is_table(self, path):
+        return path.endswith(("embedding", "wide/ids"))
+
+    def layer(self, at, x):
+        return (x @ self.p[at + "/W"] + self.p[at + "/b"]).relu()
+
+    def experts(self, at, x, count):
+        out = list(self.layer(at + "/0", x).chunk(count, 1))
+        for layer in range(1, self.net["expert_layers"]):
+            out = [self.layer(f"{at}/{layer}/{e}", y) for e, y in enumerate(out)]
+        return out
+
+    def mix(self, experts, x, gate):
+        g = (x @ self.p[gate]).softmax(1)
+        return sum(g[:, [e]] * y for e, y in enumerate(experts))
+
+    def hidden(self, root, tasks, x):
+        """What the towers read."""
+        kind, net, h = self.config["model"], self.net, dict.fromkeys(tasks, x)
+        if kind == "bottom":
+            for layer in range(net["bottom_layers"]):
+                x = self.layer(f"{root}bottom/{layer}", x)
+            return dict.fromkeys(tasks, x)
+        levels = net["levels"] if kind == "ple" else 1
+        for level in range(levels):
+            here, last = f"{root}experts/{level}/", level + 1 == levels
+            common = self.experts(here + "shared", x, net["experts"])
+            all, below = list(common), h
+            for name in tasks:
+                heads, low = f"{root}heads/{name}/experts/{level}", f"{here}own/{name}"
+                own = self.experts(heads if last else low, below[name], net["own_experts"]) if kind == "ple" else []
+                gate = (heads if level + 2 >= levels else low) + "/gate"
+                h = h | {name: self.mix(common + own, below[name], gate)}
+                all += own
+            if not last:
+                x = self.mix(all, x, here + "shared/gate")
+        return h
+
+    def logits(self, root, tasks, ids, numbers):
+        """z of each task and the embeddings."""
+        p, e, out = self.p, torch.zeros(0), {}
+        if self.config["model"] != "linear":
+            if root + "embedding" in p:
+                e = p[root + "embedding"][ids]
+            h = self.hidden(root, tasks, torch.cat([e.reshape(len(ids), -1), numbers], 1))
+        for name in tasks:
+            at = f"{root}heads/{name}/"
+            if self.config["model"] == "linear":
+                z = p[at + "b"]
+            else:
+                y = h[name]
+                for layer in range(self.net["tower_layers"]):
+                    y = self.layer(f"{at}tower/{layer}", y)
+                z = y @ p[at + "last/W"] + p[at + "last/b"]
+            if at + "wide/ids" in p:
+                z = z + p[at + "wide/ids"][ids].sum(1)
+            if at + "wide/numbers" in p:
+                z = z + numbers @ p[at + "wide/numbers"]
+            out[name] = z
+        return out, e
+
+    def losses(self, rows):
+        ids, numbers, losses, penalty = self.ids[rows], self.numbers[rows], {}, 0
+        for root, tasks in [(f"heads/{name}/", [name]) for name in self.tasks] if self.separate else [("", self.tasks)]:
+            logits, e = self.logits(root, tasks, ids, numbers)
+            penalty = penalty + self.net["penalty"] * e.square().sum() / len(ids)
+            for name, z in logits.items():
+                label = self.labels[name][rows]
+                asked, kind = ~label.isnan(), self.config["tasks"][name]["kind"]
+                z, label = z[asked], label[asked].to(z.dtype)
+                if kind == "classes":
+                    loss = F.cross_entropy(z, label.long(), reduction="none")
+                elif kind == "number":
+                    loss = (z[:, 0] - label).square()
+                else:
+                    loss = F.binary_cross_entropy_with_logits(z[:, 0], label, reduction="none")
+                if "importance/" + name in self.rows:
+                    loss = loss * self.rows["importance/" + name][rows][asked]
+                losses[name] = loss.mean()
+        return losses | {"regulariser": penalty}
+
+    def loss(self, rows):
+        return sum(self.losses(rows).values())
+
+
+def tables(folder, worst):
+    for at in sorted(path.parent for path in folder.glob("tables */model.safetensors")):
+        model, results = Tables(at), read_tensors(at / "results.safetensors")
+        losses = model.losses(torch.arange(model.size))
+        for name, loss in losses.items():
+            if "loss/" + name in results:
+                worst.compare("tables: loss", f"{at.name}, {name}", results["loss/" + name], loss)
+        gradients = torch.autograd.grad(sum(losses.values()), list(model.p.values()), materialize_grads=True)
+        for path, gradient in zip(model.p, gradients):
+            worst.compare("tables: gradients", f"{at.name}, {path}", results["gradient/" + path], gradient)
+
+
 def parity(programs, work, report):
     """`programs`: the float and the double build of peer. Reports a row for every group of tensors."""
     for program, precision, must in zip(programs, ("float", "double"), (1e-4, 1e-9)):
         torch.set_default_dtype(getattr(torch, precision))
         folder, worst = work / precision, Worst()
-        for verb, twin in (("layers", layers), ("optimizers", optimizers), ("models", models), ("users", users)):
-            subprocess.run([program, verb, folder], check=True)
+        for twin in (layers, optimizers, models, users, tables):
+            subprocess.run([program, twin.__name__, folder], check=True)
             twin(folder, worst)
         for group, (error, where) in worst.of.items():
             report({"name": f"parity, {precision}: {group}", "value": error, "must": must, "where": where})
