@@ -2,6 +2,8 @@
 
 #include <algorithm>
 #include <cmath>
+#include <limits>
+#include <map>
 #include <numeric>
 #include <vector>
 
@@ -192,6 +194,23 @@ Metric calibration_error(Numbers probability, Numbers label, int bins) {
   double sum = 0;
   for (const double e : excess) sum += std::abs(e);  // n_bin/n · |Σ/n_bin| = |Σ|/n
   return sum / static_cast<double>(label.size());
+}
+
+std::vector<std::pair<std::string, double>> with_means(
+    const std::vector<std::pair<std::string, NamedMetrics>>& of_tasks) {
+  struct Mean {
+    double sum = 0, count = 0;
+  };
+  std::vector<std::pair<std::string, double>> list;
+  std::map<std::string, Mean> means;
+  for (const auto& [task, metrics] : of_tasks)
+    for (const auto& [key, value] : metrics) {
+      list.emplace_back(task + "." + key, value.value_or(std::numeric_limits<double>::quiet_NaN()));
+      Mean& mean = means[key];
+      if (value) mean.sum += *value, ++mean.count;
+    }
+  for (const auto& [key, mean] : means) list.emplace_back(key, mean.sum / mean.count);
+  return list;
 }
 
 }  // namespace steelyard

@@ -10,11 +10,19 @@
 #include <functional>
 #include <optional>
 #include <span>
+#include <string>
+#include <utility>
+#include <vector>
 
 namespace steelyard {
 
 using Metric = std::optional<double>;
 using Numbers = std::span<const double>;
+
+// "TASK.KEY" for each metric of each task, and each key's mean over the tasks that define it; NaN where none does.
+using NamedMetrics = std::vector<std::pair<const char*, Metric>>;
+std::vector<std::pair<std::string, double>> with_means(
+    const std::vector<std::pair<std::string, NamedMetrics>>& of_tasks);
 
 // The probability that a positive row scores above a negative one, an equal score counting one half. Labels
 // are 0 or 1. Undefined without a positive or without a negative row.

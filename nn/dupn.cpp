@@ -5,6 +5,7 @@
 
 #include "core/backend.h"
 #include "nn/segment_mean.h"
+#include "nn/task_loss.h"
 
 namespace steelyard {
 
@@ -278,12 +279,10 @@ Objective Dupn::objective(Tape& tape, const HistoryBatch& batch, const Catalogue
         examples.view.empty() ? Var{} : learned(candidates_of(tape, groups_[g], examples.items, catalogue));
     for (size_t k = 0; k < groups_[g].tasks.size(); ++k) {
       const Task& task = groups_[g].tasks[k];
-      const std::span<const real> labels = examples.labels[k], importance = examples.importance[k];
+      const std::span<const real> labels = examples.labels[k];
       const auto m = std::ssize(labels);
       if (m == 0 || (tasks >> objective.tasks.size() & 1) == 0) {
-        const std::span<real> nothing = tape.array<real>(1);
-        nothing[0] = 0;
-        objective.tasks.push_back({task.name, tape.constant(Shape{}, nothing), 0});
+        objective.tasks.push_back(no_loss(tape, task));
         continue;
       }
       if (task.kind == "next") {
@@ -293,22 +292,8 @@ Objective Dupn::objective(Tape& tape, const HistoryBatch& batch, const Catalogue
             {task.name, mean(cross_entropy(next_logits(gather(rep, examples.view), catalogue), targets)), m});
         continue;
       }
-      List classes(tape, m);
-      const std::span<real> targets = tape.array<real>(m), factors = tape.array<real>(m);
-      int64_t asked = 0;
-      double total = 0;  // of the factors
-      for (size_t i = 0; i < labels.size(); ++i) {
-        const bool answered = !std::isnan(labels[i]);
-        targets[i] = answered ? labels[i] : 0, classes.add(static_cast<int32_t>(targets[i]));
-        factors[i] = !answered ? real(0) : importance.empty() ? real(1) : importance[i];
-        asked += answered, total += static_cast<double>(factors[i]);
-      }
-      const Var z = logits(task, rep, candidates, examples, tape);
-      const Var losses =
-          task.kind == "classes" ? cross_entropy(z, classes) : bce(z, tape.constant({m, 1}, targets));
-      const Var loss = weighted_mean(losses, {factors.data(), losses.value().shape, &cpu()});
-      const double scale = asked > 0 ? total / static_cast<double>(asked) : 1;
-      objective.tasks.push_back({task.name, affine(loss, static_cast<real>(scale)), asked});
+      objective.tasks.push_back(
+          task_loss(task, logits(task, rep, candidates, examples, tape), labels, examples.importance[k]));
     }
   }
   if (config_.item_penalty > 0 && !config_.frozen)

@@ -4,8 +4,8 @@
 #include <cmath>
 #include <tuple>
 
-#include "core/backend.h"
 #include "nn/list.h"
+#include "nn/task_loss.h"
 
 namespace steelyard {
 
@@ -29,12 +29,6 @@ Init embeddings(Ids first, int64_t width, Init draw) {
   return [=](uint64_t key, int64_t index) {
     return zero[static_cast<size_t>(index / width)] ? real(0) : draw(key, index);
   };
-}
-
-Var none(Tape& tape) {
-  const std::span<real> nothing = tape.array<real>(1);
-  nothing[0] = 0;
-  return tape.constant(Shape{}, nothing);
 }
 
 }  // namespace
@@ -242,30 +236,13 @@ Objective Multitask::objective(Tape& tape, const FeatureBatch& batch, uint64_t t
   for (size_t k = 0; k < tasks_.size(); ++k) {
     const Task& task = tasks_[k];
     if (!z[k].tape) {
-      objective.tasks.push_back({task.name, none(tape), 0});
+      objective.tasks.push_back(no_loss(tape, task));
       continue;
     }
-    const std::span<const real> labels = batch.labels[k], importance = batch.importance[k];
+    const std::span<const real> labels = batch.labels[k];
     check(std::ssize(labels) == n, "objective: ", labels.size(), " labels of ", task.name, " for ", n,
           " rows");
-    List classes(tape, n);
-    const std::span<real> targets = tape.array<real>(n), factors = tape.array<real>(n);
-    int64_t asked = 0;
-    double total = 0;  // of the factors
-    for (size_t i = 0; i < labels.size(); ++i) {
-      const bool answered = !std::isnan(labels[i]);
-      targets[i] = answered ? labels[i] : 0;
-      if (task.kind == "classes") classes.add(static_cast<int32_t>(targets[i]));
-      factors[i] = !answered ? real(0) : importance.empty() ? real(1) : importance[i];
-      asked += answered, total += static_cast<double>(factors[i]);
-    }
-    const auto target = [&] { return tape.constant({n, 1}, targets); };
-    const Var losses = task.kind == "classes"  ? cross_entropy(z[k], classes)
-                       : task.kind == "number" ? squared_error(z[k], target())
-                                               : bce(z[k], target());
-    const Var loss = weighted_mean(losses, {factors.data(), losses.value().shape, &cpu()});
-    const double scale = asked > 0 ? total / static_cast<double>(asked) : 1;
-    objective.tasks.push_back({task.name, affine(loss, static_cast<real>(scale)), asked});
+    objective.tasks.push_back(task_loss(task, z[k], labels, batch.importance[k]));
   }
   objective.regulariser = penalty;
   return objective;

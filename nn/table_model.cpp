@@ -270,14 +270,12 @@ std::vector<TaskExplanation> TableModel::explain(const TableRows& rows, int64_t 
 
 namespace {
 
-using Named = std::vector<std::pair<const char*, Metric>>;
-
 Metric mean_of(const std::vector<double>& values) {
   if (values.empty()) return {};
   return std::accumulate(values.begin(), values.end(), 0.0) / static_cast<double>(values.size());
 }
 
-Named metrics_of_classes(const TaskAnswers& a) {
+NamedMetrics metrics_of_classes(const TaskAnswers& a) {
   const auto C = static_cast<size_t>(a.width);
   std::vector<double> losses, right, aucs, f1;
   std::vector<size_t> labels, said;
@@ -304,7 +302,7 @@ Named metrics_of_classes(const TaskAnswers& a) {
           {"macro_f1", mean_of(f1)}};
 }
 
-Named metrics_of(const std::string& kind, const TaskAnswers& a) {
+NamedMetrics metrics_of(const std::string& kind, const TaskAnswers& a) {
   if (kind == "classes") return metrics_of_classes(a);
   if (kind == "number")
     return {{"rmse", rmse(a.answers, a.labels)}, {"spearman", spearman(a.answers, a.labels)}};
@@ -336,16 +334,10 @@ std::vector<std::string> TableModel::metric_names(const std::string& kind) {
 
 std::vector<std::pair<std::string, double>> TableModel::metrics(
     const std::vector<TaskAnswers>& answers) const {
-  std::vector<std::pair<std::string, double>> list;
-  std::map<std::string, std::vector<double>> all;  // by key
+  std::vector<std::pair<std::string, NamedMetrics>> of_tasks;
   for (const Task& task : parts_->tasks)
-    for (const auto& [key, value] : metrics_of(task.kind, asked(answers[task.place]))) {
-      list.emplace_back(task.name + "." + key, value.value_or(NAN));
-      std::vector<double>& of_key = all[key];
-      if (value) of_key.push_back(*value);
-    }
-  for (const auto& [key, values] : all) list.emplace_back(key, mean_of(values).value_or(NAN));
-  return list;
+    of_tasks.emplace_back(task.name, metrics_of(task.kind, asked(answers[task.place])));
+  return with_means(of_tasks);
 }
 
 }  // namespace steelyard

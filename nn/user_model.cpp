@@ -436,9 +436,7 @@ std::vector<Answers> UserModel::answer(const HistoryRows& rows, const Workers& w
 
 namespace {
 
-using Named = std::vector<std::pair<const char*, Metric>>;
-
-Named metrics_of(const std::string& kind, const Answers& a) {
+NamedMetrics metrics_of(const std::string& kind, const Answers& a) {
   const double n = static_cast<double>(a.answers.size());
   const auto mean = [&](const auto& of) {
     double sum = 0;
@@ -471,20 +469,10 @@ std::vector<std::string> UserModel::metric_names(const std::string& kind) {
 }
 
 std::vector<std::pair<std::string, double>> UserModel::metrics(const std::vector<Answers>& answers) const {
-  std::vector<std::pair<std::string, double>> list;
-  struct Mean {
-    double sum = 0, count = 0;
-  };
-  std::map<std::string, Mean> means;
-  size_t k = 0;
+  std::vector<std::pair<std::string, NamedMetrics>> of_tasks;
   for (const auto& [name, task] : parts_->config.tasks)
-    for (const auto& [key, value] : metrics_of(task.kind, answers[k++])) {
-      list.emplace_back(name + "." + key, value.value_or(NAN));
-      Mean& mean = means[key];
-      if (value) mean.sum += *value, ++mean.count;
-    }
-  for (const auto& [key, mean] : means) list.emplace_back(key, mean.sum / mean.count);
-  return list;
+    of_tasks.emplace_back(name, metrics_of(task.kind, answers[of_tasks.size()]));
+  return with_means(of_tasks);
 }
 
 }  // namespace steelyard

@@ -39,10 +39,8 @@ std::string certificate_json(const Outcome& outcome, std::string_view jsonl) {
     if (goal.bound) entry["bound"] = *goal.bound, entry["slack"] = *goal.limit - *goal.bound;
     goals.push_back(std::move(entry));
   }
-  while (!jsonl.empty()) {
-    const size_t end = std::min(jsonl.find('\n'), jsonl.size());
-    const auto line = ordered_json::parse(jsonl.substr(0, end), nullptr, false);
-    jsonl.remove_prefix(std::min(end + 1, jsonl.size()));
+  for (const std::string_view row : split(jsonl, '\n')) {
+    const auto line = ordered_json::parse(row, nullptr, false);
     if (!line.is_object() || !line.contains("multipliers") || !line.contains("violations")) continue;
     for (ordered_json& goal : goals) {
       const std::string name = goal["name"];

@@ -12,6 +12,7 @@
 #include <nlohmann/json.hpp>
 
 #include "core/check.h"
+#include "core/text.h"
 #include "data/utf8.h"
 
 namespace steelyard {
@@ -339,10 +340,8 @@ struct Curves {
   std::optional<double> best;  // step of the model that was kept
 
   explicit Curves(std::string_view jsonl) {
-    while (!jsonl.empty()) {
-      const size_t end = std::min(jsonl.find('\n'), jsonl.size());
-      const auto line = nlohmann::ordered_json::parse(jsonl.substr(0, end), nullptr, false);
-      jsonl.remove_prefix(std::min(end + 1, jsonl.size()));
+    for (const std::string_view row : split(jsonl, '\n')) {
+      const auto line = nlohmann::ordered_json::parse(row, nullptr, false);
       if (line.is_object() && line.contains("step") && line["step"].is_number()) read(line);
     }
   }
