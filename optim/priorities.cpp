@@ -27,6 +27,7 @@ void NmtConfig::validate() const {
   if (!(slack_absolute >= 0 && std::isfinite(slack_absolute)))
     refuse("nmt.slack_absolute", slack_absolute, "0 or more");
   if (!(held_out > 0 && held_out < 1)) refuse("nmt.held_out", held_out, "0 < held_out < 1");
+  if (!(later_rate > 0 && later_rate <= 1)) refuse("nmt.later_rate", later_rate, "more than 0, at most 1");
   if (estimator != "heldout" && estimator != "minibatch")
     refuse("nmt.estimator", estimator, "heldout or minibatch");
   if (bounds != "fixed" && bounds != "monotone") refuse("nmt.bounds", bounds, "fixed or monotone");

@@ -21,7 +21,7 @@
 namespace steelyard {
 
 struct NmtConfig : LagrangianConfig {
-  double slack = 1e-3, slack_absolute = 0, held_out = 0.5;
+  double slack = 1e-3, slack_absolute = 0, held_out = 0.5, later_rate = 0.5;
   std::string estimator = "heldout", bounds = "fixed";
   int64_t every = 10, min_rows = 32, warmup = 1000;
   bool keep_multipliers = false;
@@ -38,8 +38,11 @@ struct NmtConfig : LagrangianConfig {
     f("min_rows", min_rows,
       "with the label of a goal, that it takes to judge it; looks at fewer are gathered");
     f("warmup", warmup, "steps in which a goal that comes in trains only what is its own; at most an epoch");
+    f("later_rate", later_rate,
+      "factor of the learning rate in all steps but the first, which begin from a trained model; not in "
+      "warm-up");
     f("bounds", bounds, "fixed, where a goal's own step ended; monotone: lower, if a later step ended lower");
-    f("keep_multipliers", keep_multipliers, "from one step to the next; else they begin at 0");
+    f("keep_multipliers", keep_multipliers, "from one step to the next; else they begin at `first`");
     LagrangianConfig::fields(f);
   }
   void validate() const;  // Error(usage) names the key
@@ -107,6 +110,8 @@ class Priorities {
   bool wants_products() const { return method_ && method_->wants_products(); }
   bool wants_losses_behind() const { return method_ && method_->wants_losses_behind(); }
   bool for_shared_only() const { return method_ && method_->for_shared_only(); }
+  // A factor of the learning rate.
+  double rate(int64_t step) const { return bounded_ != 0 && !warming(step) ? config_.nmt.later_rate : 1; }
   // Which goals it wants to see on held-out rows before this step, a bit for each; the number of that look.
   uint64_t wanted(int64_t step) const;
   int64_t look(int64_t step) const { return (step - warmup_) / config_.nmt.every; }

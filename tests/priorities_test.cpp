@@ -118,7 +118,7 @@ TEST_CASE("priorities: the first goal is held where its bound is, the second goe
       CAPTURE(estimator);
       Run run = by_priority();
       run.priorities.nmt.rule = rule, run.priorities.nmt.estimator = estimator;
-      run.priorities.nmt.min_rows = 2;
+      run.priorities.nmt.min_rows = 2, run.priorities.nmt.later_rate = 1;
       Pulls model;
       const TempDir folder;
       const Outcome outcome = run(folder, model);
@@ -209,6 +209,7 @@ TEST_CASE("priorities: a goal that comes in first trains what is its own alone")
     if (record.step > 40 && record.step <= 45) CHECK(model.at(0) == x_before);
     if (record.step > 40 && record.step <= 45) CHECK(b < b_before);
     if (record.step == 46) CHECK(model.at(0) != x_before);
+    CHECK(record.rate == (record.step <= 45 ? 1 : 0.5));
     b_before = b;
   };
   Pulls model;
