@@ -51,6 +51,7 @@ inline Var concat(std::initializer_list<Var> parts) {
 Var slice_columns(Var x, int64_t begin,
                   int64_t count);  // y = x[:, begin … begin+count)      [R,C] → [R,count]
 Var reshape(Var x, Shape shape);   // the same numbers in another shape
+Var mix(Var x, Var g);             // y[r] = Σ_e g[r,e] · x[r, block e]      [R,E·D], [R,E] → [R,D]
 
 // ---- look-ups; the index of a table comes from Tape::index. Spans of ids (indices, segments) are kept until
 // the last backward.
@@ -60,6 +61,10 @@ Var rows(Tape& tape, const Parameter& table, const RowIndex& index);
 // y[i] = Σ_j w[j] · table[ids[j]] over segment i. `bag` without weights: w = 1.      [V,D], [m] → [n,D]
 Var bag(Tape& tape, const Parameter& table, const RowIndex& index, const Segments& segments);
 Var bag(const Parameter& table, const RowIndex& index, const Segments& segments, Var w);
+// y[i] = f(Σ_k x[place of i's row of field k] · W_k + b), W_k the rows k·D … of W: `linear` of what the fields read,
+// side by side, but a product for each distinct row and not for each that reads it. b may be none.
+//                                                                          [u,D], [F·D,N], [N] → [n,N]
+Var field_linear(Var x, const FieldRows& fields, Var W, Var b, UnaryId activation = unary_id<Identity>);
 Var gather(Var x, Ids ids);  // y[j] = x[ids[j]]; ids of the host          [R,C] → [m,C]
 
 // ---- segments and softmax

@@ -79,6 +79,80 @@ Var bag(const Parameter& table, const RowIndex& index, const Segments& segments,
   return bag_of(*w.tape, table, index, segments, &w);
 }
 
+Var field_linear(Var x, const FieldRows& fields, Var W, Var b, UnaryId f) {
+  const int64_t F = std::ssize(fields.blocks) - 1, D = x.cols(), N = W.cols();
+  check(x.rows() == std::ssize(fields.rows) && W.rows() == F * D, "field_linear: ", x.shape(), " and ",
+        W.shape(), " for ", fields.rows.size(), " rows of ", F, " fields");
+  if (b.tape) check(b.size() == N, "field_linear: a bias of shape ", b.shape(), " for ", N, " columns");
+  check(f == unary_id<Identity> || f == unary_id<Relu>, "field_linear: another activation than relu");
+  const auto each_field = [F, D](Ids blocks, auto use) {  // (its rows, those of W)
+    for (int64_t k = 0; k < F; ++k) {
+      const int32_t first = blocks[static_cast<size_t>(k)], end = blocks[static_cast<size_t>(k) + 1];
+      use([first, end](Tensor t) { return t.slice(first, end - first); },
+          [k, D](Tensor t) { return t.slice(k * D, D); });
+    }
+  };
+  Backend& backend = x.backend();
+  const Tensor products = x.tape->alloc({x.rows(), N}), y = x.tape->alloc({fields.lists.size(), N});
+  each_field(fields.blocks, [&](auto rows, auto part) {
+    backend.gemm(rows(x.value()), part(W.value()), 0, rows(products));
+  });
+  backend.bag(products, fields.places.ids, {}, fields.lists, y);
+  if (b.tape || f != unary_id<Identity>) backend.activate(f, b.tape ? b.value() : Tensor{}, y);
+  const auto backward = [x, W, b, f, fields, each_field, y](Tensor dy) {
+    Backend& backend = x.backend();
+    Arena& scratch = x.tape->scratch();
+    Tensor dz = dy;
+    if (f != unary_id<Identity>) {
+      dz = scratch.tensor(y.shape);
+      backend.unary_grad(f, y, y, dy, 0, dz);
+    }
+    if (b.tape && b.needs_grad()) backend.sum_rows(dz, b.grad());
+    const Tensor dproducts = scratch.tensor({x.rows(), W.cols()});
+    backend.zero(dproducts);
+    backend.bag_grad(dproducts, fields.places, {}, fields.owner, dz, dproducts, {});
+    if (x.needs_grad()) {
+      const auto [dx, beta] = x.grad_so_far();
+      each_field(fields.blocks, [&, dx = dx, beta = beta](auto rows, auto part) {
+        backend.gemm(rows(dproducts), transposed(part(W.value())), beta, rows(dx));
+      });
+    }
+    if (W.needs_grad()) {
+      const auto [dW, beta] = W.grad_so_far();
+      each_field(fields.blocks, [&, dW = dW, beta = beta](auto rows, auto part) {
+        backend.gemm(transposed(rows(x.value())), rows(dproducts), beta, part(dW));
+      });
+    }
+  };
+  if (!b.tape) return x.tape->record("field_linear", y, {x, W}, backward);
+  return x.tape->record("field_linear", y, {x, W, b}, backward);
+}
+
+// The blocks are rows, and g the weights of a bag.
+Var mix(Var x, Var g) {
+  const int64_t R = g.rows(), E = g.cols();
+  check(x.rows() == R && E > 0 && x.cols() % E == 0, "mix: ", g.shape(), " weights for ", x.shape());
+  Tape& tape = *x.tape;
+  check_count("mix", R * E + 1);
+  const std::span<int32_t> numbers = tape.array<int32_t>(R * E + 1), owner = tape.array<int32_t>(R * E),
+                           starts = tape.array<int32_t>(R + 1);
+  for (size_t j = 0; j < numbers.size(); ++j) numbers[j] = static_cast<int32_t>(j);
+  for (int64_t r = 0; r <= R; ++r) starts[static_cast<size_t>(r)] = static_cast<int32_t>(r * E);
+  for (int64_t j = 0; j < R * E; ++j) owner[static_cast<size_t>(j)] = static_cast<int32_t>(j / E);
+  const Ids all = tape.upload(numbers), blocks = all.first(owner.size());
+  const RowIndex index{blocks, blocks, all, blocks};
+  const Ids owners = tape.upload(owner);
+  const Shape by_block{R * E, x.cols() / E};
+  const Tensor y = tape.alloc({R, x.cols() / E});
+  tape.backend().bag(x.value().reshape(by_block), blocks, g.value(), Segments::between(tape.upload(starts)),
+                     y);
+  return tape.record("mix", y, {x, g}, [x, g, index, owners, by_block](Tensor dy) {
+    x.backend().bag_grad(x.value().reshape(by_block), index, g.value(), owners, dy,
+                         x.needs_grad() ? x.grad().reshape(by_block) : Tensor{},
+                         g.needs_grad() ? g.grad() : Tensor{});
+  });
+}
+
 Var gather(Var x, Ids ids) {
   check_ids("gather", ids, x.rows());
   const Ids kept = x.tape->upload(ids);

@@ -94,4 +94,29 @@ RowIndex index_rows(Ids ids, Arena& host) {
   return {ids, rows.first(n), starts.first(n + 1), order};
 }
 
+FieldRows index_fields(const RowIndex& index, int64_t fields, Arena& host) {
+  const auto m = std::ssize(index.ids), n = fields > 0 ? m / fields : 0, u = std::ssize(index.rows);
+  check(n * fields == m, "index_fields: ", m, " positions of ", fields, " fields");
+  const std::span<int32_t> places = host.array<int32_t>(m), owner = host.array<int32_t>(m),
+                           all = host.array<int32_t>(u), blocks = host.array<int32_t>(fields + 1),
+                           lists = host.array<int32_t>(n + 1);
+  size_t block = 0;
+  for (size_t i = 0; i < index.rows.size(); ++i) {
+    all[i] = static_cast<int32_t>(i);
+    const auto field = static_cast<size_t>(index.order[static_cast<size_t>(index.starts[i])] % fields);
+    check(field + 1 >= block, "index_fields: row ", index.rows[i], " of field ", field, " behind later ones");
+    while (block <= field) blocks[block++] = all[i];
+    for (int32_t k = index.starts[i]; k < index.starts[i + 1]; ++k) {
+      const int32_t position = index.order[static_cast<size_t>(k)];
+      check(position % fields == static_cast<int64_t>(field), "index_fields: row ", index.rows[i],
+            " of two fields");
+      places[static_cast<size_t>(position)] = all[i];
+    }
+  }
+  while (block < blocks.size()) blocks[block++] = static_cast<int32_t>(u);
+  for (int64_t j = 0; j < m; ++j) owner[static_cast<size_t>(j)] = static_cast<int32_t>(j / fields);
+  for (int64_t r = 0; r <= n; ++r) lists[static_cast<size_t>(r)] = static_cast<int32_t>(r * fields);
+  return {index.rows, blocks, {places, all, index.starts, index.order}, Segments::between(lists), owner};
+}
+
 }  // namespace steelyard

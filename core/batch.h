@@ -49,6 +49,15 @@ struct RowIndex {
   Ids order;   // [m]
 };
 
+// Rows that read a table once for each of F fields, which share no row of it.
+struct FieldRows {
+  Ids rows;         // [u]    the distinct rows of the table, field by field
+  Ids blocks;       // [F+1]  of the host: those of field k are rows[blocks[k] … blocks[k+1])
+  RowIndex places;  // of [n·F] positions, by their places among `rows`
+  Segments lists;   // [n]    the positions of each row that reads
+  Ids owner;        // [n·F]  and the row of each position
+};
+
 // Sequences cut into steps, longest first: position k of a step is the same sequence in each of them, and those that
 // reach a step are the first of it.
 struct Steps {
@@ -64,5 +73,7 @@ Steps cut_into_steps(const Segments& sequences, int64_t count, Arena& host);
 
 // Builds the index by a stable radix sort in O(m); the arrays live in the arena. `ids` are ≥ 0.
 RowIndex index_rows(Ids ids, Arena& host);
+// Of an index of n·F positions. Error(bug) where the rows of a field do not all come behind those of the one before.
+FieldRows index_fields(const RowIndex& index, int64_t fields, Arena& host);
 
 }  // namespace steelyard

@@ -11,16 +11,6 @@ namespace steelyard {
 
 namespace {
 
-// y[r] = Σ_e g[r,e] x[r, block e]      [R,E·D], [R,E] → [R,D]
-Var mix(Var x, Var g) {
-  const int64_t R = x.rows(), E = g.cols(), D = x.cols() / E;
-  if (E == 1) return scale_rows(x, reshape(g, {R}));
-  List starts(*x.tape, R + 1);
-  for (int64_t r = 0; r <= R; ++r) starts.add(static_cast<int32_t>(r * E));
-  const Var scaled = scale_rows(reshape(x, {R * E, D}), reshape(g, {R * E}));
-  return segment_sum(scaled, Segments::between(starts));
-}
-
 // Rows that no training row has begin at 0: what is not known, and what is missing.
 Init embeddings(Ids first, int64_t width, Init draw) {
   std::vector<bool> zero(static_cast<size_t>(first.back()));
@@ -55,9 +45,16 @@ Multitask::Layers::Layers(Parameters::Scope at, int64_t in, int64_t width, int c
     layers.emplace_back(at / std::to_string(layer), layer == 0 ? in : width, width);
 }
 
-Var Multitask::Layers::operator()(Var x, real rate) const {
-  for (const Linear& layer : layers) x = dropout(layer(x, unary_id<Relu>), rate);
-  return x;
+Var Multitask::Input::relu(const Linear& layer) const {
+  if (!fields) return layer(x, unary_id<Relu>);
+  return field_linear(x, *fields, x.tape->leaf(layer.W), x.tape->leaf(layer.b), unary_id<Relu>);
+}
+
+Var Multitask::Input::times(Var W) const { return fields ? field_linear(x, *fields, W, {}) : matmul(x, W); }
+
+Var Multitask::Layers::operator()(Input x, real rate) const {
+  for (const Linear& layer : layers) x = {dropout(x.relu(layer), rate)};
+  return x.x;
 }
 
 Multitask::Experts::Experts(Parameters::Scope at, int64_t in, const NetworkConfig& config, int count)
@@ -70,8 +67,8 @@ Multitask::Experts::Experts(Parameters::Scope at, int64_t in, const NetworkConfi
                                                 config.expert_width, config.expert_width);
 }
 
-Var Multitask::Experts::operator()(Var x, real rate) const {
-  const Var all = dropout(first(x, unary_id<Relu>), rate);
+Var Multitask::Experts::operator()(const Input& x, real rate) const {
+  const Var all = dropout(x.relu(first), rate);
   if (rest[0].empty()) return all;
   const int64_t width = all.cols() / count;
   std::vector<Var> out;
@@ -152,35 +149,50 @@ Multitask::Network Multitask::build(Parameters::Scope at, const std::string& mod
 }
 
 // What the towers of the wanted tasks read.
-std::vector<Var> Multitask::hidden(const Network& net, Var x, const std::vector<bool>& wanted) const {
+std::vector<Var> Multitask::hidden(const Network& net, const Input& x,
+                                   const std::vector<bool>& wanted) const {
   const auto rate = static_cast<real>(config_.dropout);
-  if (net.bottom) return std::vector<Var>(net.tasks.size(), (*net.bottom)(x, rate));
-  std::vector<Var> of_task(net.tasks.size(), x);
-  Var shared = x;
+  const size_t tasks = net.tasks.size();
+  if (net.bottom) return std::vector<Var>(tasks, (*net.bottom)(x, rate));
+  std::vector<Input> of_task(tasks, x);
+  Input shared = x;
+  Tape& tape = *x.x.tape;
   for (const Level& level : net.levels) {
     const Var common = (*level.shared)(shared, rate);
-    const auto gate = [](Var input, const Parameter& W) {
-      return softmax(matmul(input, input.tape->leaf(W)));
-    };
-    std::vector<Var> own(net.tasks.size()), next(net.tasks.size());
+    std::vector<size_t> reading;
+    for (size_t k = 0; k < tasks; ++k)
+      if (level.shared_gate || wanted[k]) reading.push_back(k);
+    std::vector<Var> gates(tasks), own(tasks);
     const int64_t E = config_.experts, mine = config_.own_experts;
-    for (size_t k = 0; k < net.tasks.size(); ++k) {
-      if (!level.shared_gate && !wanted[k]) continue;
-      const Var g = gate(of_task[k], *level.gates[k]);
+    if (&level == &net.levels.front()) {  // all read the same: one product
+      std::vector<Var> W;
+      for (const size_t k : reading) W.push_back(tape.leaf(*level.gates[k]));
+      const Var all = x.times(concat(W));
+      int64_t at = 0;
+      for (size_t i = 0; i < reading.size(); at += W[i++].cols())
+        gates[reading[i]] = slice_columns(all, at, W[i].cols());
+    } else {
+      for (const size_t k : reading) gates[k] = of_task[k].times(tape.leaf(*level.gates[k]));
+    }
+    std::vector<Input> next(tasks);
+    for (const size_t k : reading) {
+      const Var g = softmax(gates[k]);
       if (!level.own.empty()) own[k] = level.own[k](of_task[k], rate);
-      next[k] = level.own.empty()
-                    ? mix(common, g)
-                    : mix(common, slice_columns(g, 0, E)) + mix(own[k], slice_columns(g, E, mine));
+      next[k].x = level.own.empty()
+                      ? mix(common, g)
+                      : mix(common, slice_columns(g, 0, E)) + mix(own[k], slice_columns(g, E, mine));
     }
     if (level.shared_gate) {
-      const Var g = gate(shared, *level.shared_gate);
-      shared = mix(common, slice_columns(g, 0, E));
-      for (size_t k = 0; k < own.size(); ++k)
-        shared = shared + mix(own[k], slice_columns(g, E + static_cast<int64_t>(k) * mine, mine));
+      const Var g = softmax(shared.times(tape.leaf(*level.shared_gate)));
+      shared = {mix(common, slice_columns(g, 0, E))};
+      for (size_t k = 0; k < tasks; ++k)
+        shared.x = shared.x + mix(own[k], slice_columns(g, E + static_cast<int64_t>(k) * mine, mine));
     }
     of_task = next;
   }
-  return of_task;
+  std::vector<Var> h;
+  for (const Input& input : of_task) h.push_back(input.x);
+  return h;
 }
 
 std::vector<Var> Multitask::logits(Tape& tape, const FeatureBatch& batch, uint64_t tasks,
@@ -193,6 +205,24 @@ std::vector<Var> Multitask::logits(Tape& tape, const FeatureBatch& batch, uint64
   for (int64_t r = 0; r <= n; ++r) starts.add(static_cast<int32_t>(r * F));
   const Segments features = Segments::between(starts);
   const Var numbers = N > 0 ? tape.constant({n, N}, batch.numbers) : Var{};
+  const auto penalise = [&](Var squares) {
+    const Var more = affine(squares, static_cast<real>(config_.penalty / static_cast<double>(n)));
+    *penalty = penalty->tape ? *penalty + more : more;
+  };
+  // Many rows have the same few ids: what the first layers make of them is computed once. Not while scoring, where
+  // rows may be few, and not where dropout takes from each row something else.
+  const bool by_field = tape.mode() == Mode::train && rate == 0 && F > 0 && N == 0;
+  FieldRows fields;
+  RowIndex distinct;
+  Var counts;
+  if (by_field) {
+    fields = tape.fields(index, F);
+    distinct = tape.index(fields.rows);
+    const std::span<real> of_rows = tape.array<real>(std::ssize(fields.rows));
+    for (size_t i = 0; i < of_rows.size(); ++i)
+      of_rows[i] = static_cast<real>(index.starts[i + 1] - index.starts[i]);
+    counts = tape.constant({std::ssize(of_rows)}, of_rows);
+  }
   std::vector<Var> out(tasks_.size());
   for (const Network& net : networks_) {
     std::vector<bool> wanted;
@@ -200,17 +230,16 @@ std::vector<Var> Multitask::logits(Tape& tape, const FeatureBatch& batch, uint64
     if (std::ranges::find(wanted, true) == wanted.end()) continue;
     std::vector<Var> h;
     if (net.heads[0].last) {
-      Var x;
-      if (net.embedding) {
+      Input x;
+      if (net.embedding && by_field) {
+        x = {rows(tape, *net.embedding, distinct), &fields};
+        if (penalty) penalise(sum(dot_rows(x.x, x.x) * counts));
+      } else if (net.embedding) {
         const Var e = rows(tape, *net.embedding, index);
-        if (penalty) {
-          const Var more =
-              affine(sum(square(e)), static_cast<real>(config_.penalty / static_cast<double>(n)));
-          *penalty = penalty->tape ? *penalty + more : more;
-        }
-        x = dropout(reshape(e, {n, F * config_.width}), rate);
+        if (penalty) penalise(sum(square(e)));
+        x.x = dropout(reshape(e, {n, F * config_.width}), rate);
       }
-      if (numbers.tape) x = x.tape ? concat({x, numbers}) : numbers;
+      if (numbers.tape) x.x = x.x.tape ? concat({x.x, numbers}) : numbers;
       h = hidden(net, x, wanted);
     }
     for (size_t k = 0; k < net.tasks.size(); ++k) {
@@ -218,7 +247,7 @@ std::vector<Var> Multitask::logits(Tape& tape, const FeatureBatch& batch, uint64
       const Head& head = net.heads[k];
       Var z;
       const auto add = [&](Var more) { z = z.tape ? z + more : more; };
-      if (head.last) add((*head.last)((*head.tower)(h[k], rate)));
+      if (head.last) add((*head.last)((*head.tower)({h[k]}, rate)));
       if (head.wide) add(bag(tape, *head.wide, index, features));
       if (head.wide_numbers) add(matmul(numbers, tape.leaf(*head.wide_numbers)));
       out[net.tasks[k].place] = head.b ? add_row(z, tape.leaf(*head.b)) : z;

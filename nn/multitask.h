@@ -70,14 +70,20 @@ class Multitask {
   Objective objective(Tape& tape, const FeatureBatch& batch, uint64_t tasks) const;
 
  private:
+  struct Input {  // rows x; or the embeddings x of what the rows have in some fields
+    Var x;
+    const FieldRows* fields = nullptr;
+    Var relu(const Linear& layer) const;
+    Var times(Var W) const;
+  };
   struct Layers {  // each of them relu and dropout
     Layers(Parameters::Scope at, int64_t in, int64_t width, int count);
-    Var operator()(Var x, real dropout) const;
+    Var operator()(Input x, real dropout) const;
     std::deque<Linear> layers;
   };
   struct Experts {  // side by side      [n,in] → [n,experts·width]
     Experts(Parameters::Scope at, int64_t in, const NetworkConfig& config, int count);
-    Var operator()(Var x, real dropout) const;
+    Var operator()(const Input& x, real dropout) const;
     int64_t count;
     Linear first;                          // of all of them at once
     std::vector<std::deque<Linear>> rest;  // of each
@@ -102,7 +108,7 @@ class Multitask {
   };
   Network build(Parameters::Scope at, const std::string& model, std::vector<Task> tasks,
                 const Encoding& encoding) const;
-  std::vector<Var> hidden(const Network& network, Var x, const std::vector<bool>& wanted) const;
+  std::vector<Var> hidden(const Network& network, const Input& x, const std::vector<bool>& wanted) const;
 
   NetworkConfig config_;
   std::vector<Task> tasks_;

@@ -226,6 +226,22 @@ void add_look_ups(Table& table) {
                    .inputs = {{0}},
                    .f = [](const Operands& x) { return bag(*x.tables[0], x.index(), x.segments, x[0]); },
                    .tables = {{9, 5}}});
+  for (const bool bias : {true, false})
+    table.push_back({.name = text("field_linear, bias ", bias),
+                     .inputs = {{7, 4}, {12, 9}, {9}},
+                     .f =
+                         [=](const Operands& x) {
+                           const FieldRows fields = x.tape.fields(x.tape.index(x.ids), 3);
+                           return field_linear(x[0], fields, x[1], bias ? x[2] : Var{},
+                                               bias ? unary_id<Relu> : unary_id<Identity>);
+                         },
+                     .ids = {0, 3, 5, 1, 3, 6, 0, 4, 5, 2, 3, 5},
+                     .flat = bias ? std::vector<size_t>{} : std::vector<size_t>{2}});
+  for (const int64_t blocks : {1, 3})
+    table.push_back({.name = text("mix, blocks ", blocks),
+                     .inputs = {{5, blocks * 6}, {5, blocks}},
+                     .f = [](const Operands& x) { return mix(x[0], x[1]); },
+                     .by_row = ByRow{.inputs = {0, 1}}});
   table.push_back({.name = "gather, none", .inputs = {{4, 5}}, .f = [](const Operands& x) {
                      return gather(x[0], x.index().ids);
                    }});

@@ -1,5 +1,6 @@
 #include "core/cpu/cpu_backend.h"
 #include "core/cpu/lane.h"
+#include "core/cpu/product.h"
 
 namespace steelyard {
 
@@ -15,6 +16,13 @@ struct OneColumn {
   void add(const real* x, real* y) const { *y += *x; }
   void add_scaled(real w, const real* x, real* y) const { *y += w * *x; }
   real dot(const real* a, const real* b) const { return *a * *b; }
+  template <class Row>
+  void add_all(int64_t begin, int64_t end, Row row, real* y) const {
+    for (int64_t j = begin; j < end; ++j) {
+      const auto [w, x] = row(j, 0, 1);
+      if (x) *y += w * *x;
+    }
+  }
 };
 struct Columns {
   int64_t cols;
@@ -27,6 +35,32 @@ struct Columns {
   }
   real dot(const real* a, const real* b) const {
     return static_cast<real>(sum_lanes(cols, [&](auto i) { return Lane(i.load(a) * i.load(b)); }));
+  }
+  // y += Σ_j w · x in the order of j, without those whose x is null; (w, x) = row(j, first, count) says which of x's
+  // columns are read. The sums of some columns at a time stay in registers.
+  template <class Row>
+  void add_all(int64_t begin, int64_t end, Row row, real* y) const {
+    using Eigen::internal::padd, Eigen::internal::ploadu, Eigen::internal::pmul, Eigen::internal::pset1,
+        Eigen::internal::pstoreu;
+    constexpr int kPackets = 8;
+    int64_t c = 0;
+    for (; begin < end && c + kPackets * kPacket <= cols; c += kPackets * kPacket) {
+      Packet sums[kPackets];
+      for (int p = 0; p < kPackets; ++p) sums[p] = ploadu<Packet>(y + c + p * kPacket);
+      for (int64_t j = begin; j < end; ++j) {
+        const auto [w, x] = row(j, c, kPackets * kPacket);
+        if (!x) continue;
+        const Packet scale = pset1<Packet>(w);
+        for (int p = 0; p < kPackets; ++p)
+          sums[p] = padd(sums[p], pmul(scale, ploadu<Packet>(x + c + p * kPacket)));
+      }
+      for (int p = 0; p < kPackets; ++p) pstoreu(y + c + p * kPacket, sums[p]);
+    }
+    if (c == cols) return;
+    for (int64_t j = begin; j < end; ++j) {
+      const auto [w, x] = row(j, c, cols - c);
+      if (x) Columns{cols - c}.add_scaled(w, x + c, y + c);
+    }
   }
 };
 template <class F>
@@ -120,25 +154,28 @@ void CpuBackend::bag(Tensor table, Ids ids, Tensor w, const Segments& segments, 
   zero(y);
   by_width(table.cols(), [&](auto width) {
     real* to = y.data;
-    for (size_t s = 0; s < segments.begins.size(); ++s, to += width.cols)
-      for (int64_t j = segments.begins[s]; j < segments.ends[s]; ++j) {
+    for (size_t s = 0; s < segments.begins.size(); ++s, to += width.cols) {
+      const auto row = [&](int64_t j, int64_t first, int64_t count) {
         if (at(j) + kAhead < ids.size())
-          prefetch_row(table.data + ids[at(j) + kAhead] * width.cols, width.cols);
-        width.add_scaled(w.empty() ? 1 : w.data[j], table.data + ids[at(j)] * width.cols, to);
-      }
+          prefetch_row(table.data + ids[at(j) + kAhead] * width.cols + first, count);
+        return std::pair(w.empty() ? real(1) : w.data[j], table.data + ids[at(j)] * width.cols);
+      };
+      width.add_all(segments.begins[s], segments.ends[s], row, to);
+    }
   });
 }
 
 void CpuBackend::bag_grad(Tensor table, const RowIndex& index, Tensor w, Ids owner, Tensor dy, Tensor dvalues,
                           Tensor dw) {
   by_width(table.cols(), [&](auto width) {
-    const auto dy_of = [&](int64_t j) { return dy.data + owner[at(j)] * width.cols; };
+    const auto dy_of = [&](int64_t j) -> const real* { return dy.data + owner[at(j)] * width.cols; };
     real* to = dvalues.data;
+    const auto row = [&](int64_t k, int64_t, int64_t) {
+      const int32_t j = index.order[at(k)];
+      return std::pair(w.empty() ? real(1) : w.data[j], owner[at(j)] < 0 ? nullptr : dy_of(j));
+    };
     for (size_t i = 0; !dvalues.empty() && i < index.rows.size(); ++i, to += width.cols)
-      for (int32_t k = index.starts[i]; k < index.starts[i + 1]; ++k) {
-        const int32_t j = index.order[at(k)];
-        if (owner[at(j)] >= 0) width.add_scaled(w.empty() ? 1 : w.data[j], dy_of(j), to);
-      }
+      width.add_all(index.starts[i], index.starts[i + 1], row, to);
     for (int64_t j = 0; !dw.empty() && j < dw.size(); ++j)
       if (owner[at(j)] >= 0) dw.data[j] += width.dot(table.data + index.ids[at(j)] * width.cols, dy_of(j));
   });

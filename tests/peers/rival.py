@@ -428,28 +428,43 @@ class Mixture:
     """mmoe or ple of one level, one layer in experts and towers, binary tasks. Experts of all kinds side by side, mixed
     by one batched product of the gates of all tasks; of ple a gate is 0 for what its task does not see."""
 
-    def __init__(self, model, compiled):
-        self.net, self.tasks, self.ids = model.net, model.tasks, model.ids
+    def __init__(self, model, by_field=False, compiled=False):
+        """`by_field`: what the first layers make of an id is computed once, and a row sums it up, as ours does."""
+        self.net, self.tasks, self.ids, self.by_field = model.net, model.tasks, model.ids, by_field
         self.labels = torch.stack(list(model.labels.values()), 1)
         self.width, self.ple = model.net["expert_width"], model.config["model"] == "ple"
         self.tables = ["embedding"] + [f"heads/{name}/wide/ids" for name in self.tasks]
         if compiled:
             self.loss = torch.compile(self.loss, dynamic=False)
+        ends = self.ids.max(0).values + 1  # columns share no ids
+        self.sizes = ends.diff(prepend=torch.zeros(1).long()).tolist()
 
     def batch(self, rows):
-        ids = self.ids.index_select(0, rows).flatten()
-        return SimpleNamespace(labels=self.labels.index_select(0, rows), ids=dict.fromkeys(self.tables, ids))
+        fields = self.ids.index_select(0, rows)
+        ids = fields.flatten()
+        b = SimpleNamespace(labels=self.labels.index_select(0, rows), ids=dict.fromkeys(self.tables, ids), fields=fields)
+        b.counts = ids.bincount(minlength=sum(self.sizes)) if self.by_field else None
+        return b
 
     def loss(self, p, looked, b):
-        n, e = len(b.labels), looked["embedding"]
-        penalty = self.net["penalty"] / n * e.square().sum()
-        x, shared = e.view(n, -1), self.net["experts"]
+        n, shared = len(b.labels), self.net["experts"]
         layers = ["experts/0/shared/0"] + [f"heads/{name}/experts/0/0" for name in self.tasks if self.ple]
         W = [p[at + "/W"] for at in layers] + [p[f"heads/{name}/experts/0/gate"] for name in self.tasks]
         bias = [p[at + "/b"] for at in layers]
         widths = [sum(map(len, bias)), sum(w.shape[1] for w in W[len(bias) :])]
-        # One product for everything that reads x.
-        experts, g = torch.addmm(F.pad(torch.cat(bias), (0, widths[1])), x, torch.cat(W, 1)).split(widths, 1)
+        # One product for everything that reads the embeddings.
+        W, bias = torch.cat(W, 1), F.pad(torch.cat(bias), (0, widths[1]))
+        if self.by_field:
+            e = p["embedding"][: len(b.counts)]
+            squares = (b.counts * e.square().sum(1)).sum()
+            parts = zip(e.split(self.sizes), W.chunk(len(self.sizes)))
+            z = bias + F.embedding_bag(b.fields, torch.cat([rows @ of_field for rows, of_field in parts]), mode="sum")
+        else:
+            e = looked["embedding"]
+            squares = e.square().sum()
+            z = torch.addmm(bias, e.view(n, -1), W)
+        penalty = self.net["penalty"] / n * squares
+        experts, g = z.split(widths, 1)
         g = g.unflatten(1, (len(self.tasks), -1)).softmax(2)
         if self.ple:
             zeros = torch.zeros_like(g[:, 0, shared:])
@@ -515,7 +530,7 @@ class Rival:
         for name, form in self.forms.items():
             batches = [form.batch(rows) for rows in self.rows] if prepared else None
             batch_of = batches.__getitem__ if prepared else lambda k, form=form: form.batch(self.rows[k])
-            for update in self.updates:
+            for update in [self.whole] if getattr(form, "by_field", False) else self.updates:
                 steps[f"{name}{update.__doc__}"] = self.step(form, update, batch_of)
         return steps
 
@@ -577,7 +592,7 @@ class Rival:
             adam.zero_grad()
             parts = F.embedding(next(iter(batch.ids.values())), table).split(widths, 1)
             looked = {path: column(part.contiguous()) for path, part in zip(tables, parts)}
-            form.loss(p, looked, batch).backward()
+            form.loss(p | {tables[0]: table[:, : widths[0]]}, looked, batch).backward()
             adam.step()
 
         return update

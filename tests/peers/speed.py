@@ -182,7 +182,7 @@ class Speed:
 
     def nmt(self):
         bounds(self.program, self.folder, self.report)
-        forms = {"": partial(Mixture, compiled=False), "compiled, ": partial(Mixture, compiled=True)}
+        forms = {"": Mixture, "by field, ": partial(Mixture, by_field=True)}
         for bench, kind in (("mmoe", "MMoE"), ("ple", "PLE")):
             self.ours(bench, 1, 1)
             rival = Rival(Tables(self.folder / bench), forms, batch=1024, whole=True)

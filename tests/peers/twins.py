@@ -75,6 +75,11 @@ def linear(name, x, a):
     return activation[number](x[0] @ x[1] + x[2])
 
 
+def field_linear(name, x, a):
+    y = x[0][a["ids"]].reshape(4, 12) @ x[1]
+    return (y + x[2]).relu() if "bias 1" in name else y
+
+
 def product(name, x, a):
     return x[0].flatten(0, -2) @ x[-1]
 
@@ -157,6 +162,8 @@ TWINS = {
     "operator/ div": of(lambda x, y: x / y),
     "bce": of(lambda x, y: F.softplus(x) - x * y),
     "squared_error": of(lambda x, y: (x - y) ** 2),
+    "field_linear": field_linear,
+    "mix": of(lambda x, g: (x.unflatten(1, (g.shape[1], -1)) * g[:, :, None]).sum(1)),
     "matmul": product,
     "matmul_transposed": of(lambda x, y: x @ y.T),
     "linear": linear,
