@@ -42,20 +42,23 @@ struct Columns {
   void add_all(int64_t begin, int64_t end, Row row, real* y) const {
     using Eigen::internal::padd, Eigen::internal::ploadu, Eigen::internal::pmul, Eigen::internal::pset1,
         Eigen::internal::pstoreu;
-    constexpr int kPackets = 8;
     int64_t c = 0;
-    for (; begin < end && c + kPackets * kPacket <= cols; c += kPackets * kPacket) {
-      Packet sums[kPackets];
-      for (int p = 0; p < kPackets; ++p) sums[p] = ploadu<Packet>(y + c + p * kPacket);
-      for (int64_t j = begin; j < end; ++j) {
-        const auto [w, x] = row(j, c, kPackets * kPacket);
-        if (!x) continue;
-        const Packet scale = pset1<Packet>(w);
-        for (int p = 0; p < kPackets; ++p)
-          sums[p] = padd(sums[p], pmul(scale, ploadu<Packet>(x + c + p * kPacket)));
+    const auto blocks = [&]<int kPackets>(std::integral_constant<int, kPackets>) {
+      for (; begin < end && c + kPackets * kPacket <= cols; c += kPackets * kPacket) {
+        Packet sums[kPackets];
+        for (int p = 0; p < kPackets; ++p) sums[p] = ploadu<Packet>(y + c + p * kPacket);
+        for (int64_t j = begin; j < end; ++j) {
+          const auto [w, x] = row(j, c, kPackets * kPacket);
+          if (!x) continue;
+          const Packet scale = pset1<Packet>(w);
+          for (int p = 0; p < kPackets; ++p)
+            sums[p] = padd(sums[p], pmul(scale, ploadu<Packet>(x + c + p * kPacket)));
+        }
+        for (int p = 0; p < kPackets; ++p) pstoreu(y + c + p * kPacket, sums[p]);
       }
-      for (int p = 0; p < kPackets; ++p) pstoreu(y + c + p * kPacket, sums[p]);
-    }
+    };
+    blocks(std::integral_constant<int, 8>());
+    blocks(std::integral_constant<int, 1>());
     if (c == cols) return;
     for (int64_t j = begin; j < end; ++j) {
       const auto [w, x] = row(j, c, cols - c);
