@@ -81,8 +81,8 @@ Var bag(const Parameter& table, const RowIndex& index, const Segments& segments,
 
 Var field_linear(Var x, const FieldRows& fields, Var W, Var b, UnaryId f) {
   const int64_t F = std::ssize(fields.blocks) - 1, D = x.cols(), N = W.cols();
-  check(x.rows() == std::ssize(fields.rows) && W.rows() == F * D, "field_linear: ", x.shape(), " and ",
-        W.shape(), " for ", fields.rows.size(), " rows of ", F, " fields");
+  check(x.rows() == std::ssize(fields.index.rows) && W.rows() == F * D, "field_linear: ", x.shape(), " and ",
+        W.shape(), " for ", fields.index.rows.size(), " rows of ", F, " fields");
   if (b.tape) check(b.size() == N, "field_linear: a bias of shape ", b.shape(), " for ", N, " columns");
   check(f == unary_id<Identity> || f == unary_id<Relu>, "field_linear: another activation than relu");
   const auto each_field = [F, D](Ids blocks, auto use) {  // (its rows, those of W)

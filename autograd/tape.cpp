@@ -99,6 +99,8 @@ RowIndex Tape::index(Ids host) {
   return {upload(index.ids), upload(index.rows), upload(index.starts), upload(index.order)};
 }
 
+FieldRows Tape::fields(Ids host, int64_t count) { return index_fields(upload(host), count, closures_); }
+
 Steps Tape::steps(const Segments& sequences, int64_t count) {
   const Steps steps = cut_into_steps(sequences, count, closures_);
   if (backend().on_host()) return steps;

@@ -92,10 +92,8 @@ class Tape {
   Tensor alloc(Shape shape) { return values_.tensor(shape); }  // uninitialised, until reset
   Ids upload(Ids host);                                        // ids in the device's memory, until reset
   RowIndex index(Ids host);                                    // grouped by row; only the ids in Mode::score
-  FieldRows fields(const RowIndex& index, int64_t count) {        // of an index of the host
-    return index_fields(index, count, closures_);
-  }
-  Steps steps(const Segments& sequences, int64_t count);  // segments of the host, of `count` rows
+  FieldRows fields(Ids host, int64_t count);                   // grouped by field as well; on the CPU
+  Steps steps(const Segments& sequences, int64_t count);       // segments of the host, of `count` rows
   template <class T>
   std::span<T> array(int64_t count) {  // host memory, until reset
     return closures_.array<T>(count);

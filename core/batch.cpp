@@ -94,7 +94,8 @@ RowIndex index_rows(Ids ids, Arena& host) {
   return {ids, rows.first(n), starts.first(n + 1), order};
 }
 
-FieldRows index_fields(const RowIndex& index, int64_t fields, Arena& host) {
+FieldRows index_fields(Ids ids, int64_t fields, Arena& host) {
+  const RowIndex index = index_rows(ids, host);
   const auto m = std::ssize(index.ids), n = fields > 0 ? m / fields : 0, u = std::ssize(index.rows);
   check(n * fields == m, "index_fields: ", m, " positions of ", fields, " fields");
   const std::span<int32_t> places = host.array<int32_t>(m), owner = host.array<int32_t>(m),
@@ -116,7 +117,7 @@ FieldRows index_fields(const RowIndex& index, int64_t fields, Arena& host) {
   while (block < blocks.size()) blocks[block++] = static_cast<int32_t>(u);
   for (int64_t j = 0; j < m; ++j) owner[static_cast<size_t>(j)] = static_cast<int32_t>(j / fields);
   for (int64_t r = 0; r <= n; ++r) lists[static_cast<size_t>(r)] = static_cast<int32_t>(r * fields);
-  return {index.rows, blocks, {places, all, index.starts, index.order}, Segments::between(lists), owner};
+  return {index, blocks, {places, all, index.starts, index.order}, Segments::between(lists), owner};
 }
 
 }  // namespace steelyard

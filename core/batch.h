@@ -51,9 +51,9 @@ struct RowIndex {
 
 // Rows that read a table once for each of F fields, which share no row of it.
 struct FieldRows {
-  Ids rows;         // [u]    the distinct rows of the table, field by field
+  RowIndex index;   // of the n·F positions; its rows are grouped by field
   Ids blocks;       // [F+1]  of the host: those of field k are rows[blocks[k] … blocks[k+1])
-  RowIndex places;  // of [n·F] positions, by their places among `rows`
+  RowIndex places;  // the same, by their places among these rows
   Segments lists;   // [n]    the positions of each row that reads
   Ids owner;        // [n·F]  and the row of each position
 };
@@ -73,7 +73,8 @@ Steps cut_into_steps(const Segments& sequences, int64_t count, Arena& host);
 
 // Builds the index by a stable radix sort in O(m); the arrays live in the arena. `ids` are ≥ 0.
 RowIndex index_rows(Ids ids, Arena& host);
-// Of an index of n·F positions. Error(bug) where the rows of a field do not all come behind those of the one before.
-FieldRows index_fields(const RowIndex& index, int64_t fields, Arena& host);
+// Of n·F positions, of each reader one for each field. Error(bug) where the rows of a field do not all come behind those
+// of the one before.
+FieldRows index_fields(Ids ids, int64_t fields, Arena& host);
 
 }  // namespace steelyard

@@ -4,6 +4,7 @@
 #include <cmath>
 #include <tuple>
 
+#include "core/backend.h"
 #include "nn/list.h"
 #include "nn/task_loss.h"
 
@@ -36,7 +37,9 @@ void NetworkConfig::validate() const {
                                           {"network.levels", levels, 1},
                                           {"network.tower_layers", tower_layers, 0}})
     require(count >= least && count <= 64, key, count, least ? "1 … 64" : "0 … 64");
-  require(dropout >= 0 && dropout < 1, "network.dropout", dropout, "0 ≤ rate < 1");
+  for (const auto& [key, rate] :
+       {std::pair{"network.dropout", dropout}, {"network.embedding_dropout", embedding_dropout}})
+    require(rate >= 0 && rate < 1, key, rate, "0 ≤ rate < 1");
   require(penalty >= 0 && std::isfinite(penalty), "network.penalty", penalty, "0 or more");
 }
 
@@ -200,7 +203,12 @@ std::vector<Var> Multitask::logits(Tape& tape, const FeatureBatch& batch, uint64
   const auto rate = static_cast<real>(config_.dropout);
   const int64_t n = batch.size;
   const auto F = n > 0 ? std::ssize(batch.ids) / n : 0, N = n > 0 ? std::ssize(batch.numbers) / n : 0;
-  const RowIndex index = tape.index(batch.ids);
+  // Many rows have the same few ids: what the first layers make of them is computed once. Not while scoring, where
+  // rows may be few, nor where dropout takes from each row something else, nor on a GPU, whose large products are cheap.
+  const bool by_field = tape.mode() == Mode::train && config_.embedding_dropout == 0 && F > 0 && N == 0 &&
+                        tape.backend().on_host();
+  const FieldRows fields = by_field ? tape.fields(batch.ids, F) : FieldRows{};
+  const RowIndex index = by_field ? fields.index : tape.index(batch.ids);
   List starts(tape, n + 1);
   for (int64_t r = 0; r <= n; ++r) starts.add(static_cast<int32_t>(r * F));
   const Segments features = Segments::between(starts);
@@ -209,20 +217,21 @@ std::vector<Var> Multitask::logits(Tape& tape, const FeatureBatch& batch, uint64
     const Var more = affine(squares, static_cast<real>(config_.penalty / static_cast<double>(n)));
     *penalty = penalty->tape ? *penalty + more : more;
   };
-  // Many rows have the same few ids: what the first layers make of them is computed once. Not while scoring, where
-  // rows may be few, and not where dropout takes from each row something else.
-  const bool by_field = tape.mode() == Mode::train && rate == 0 && F > 0 && N == 0;
-  FieldRows fields;
-  RowIndex distinct;
-  Var counts;
-  if (by_field) {
-    fields = tape.fields(index, F);
-    distinct = tape.index(fields.rows);
-    const std::span<real> of_rows = tape.array<real>(std::ssize(fields.rows));
-    for (size_t i = 0; i < of_rows.size(); ++i)
-      of_rows[i] = static_cast<real>(index.starts[i + 1] - index.starts[i]);
-    counts = tape.constant({std::ssize(of_rows)}, of_rows);
-  }
+  const auto look_up = [&](const Parameter& embedding) -> Input {
+    if (!by_field) {
+      const Var e = rows(tape, embedding, index);
+      if (penalty) penalise(sum(square(e)));
+      return {dropout(reshape(e, {n, F * config_.width}), static_cast<real>(config_.embedding_dropout))};
+    }
+    const Var e = rows(tape, embedding, tape.index(index.rows));
+    if (penalty) {
+      const std::span<real> counts = tape.array<real>(e.rows());
+      for (size_t i = 0; i < counts.size(); ++i)
+        counts[i] = static_cast<real>(index.starts[i + 1] - index.starts[i]);
+      penalise(sum(dot_rows(e, e) * tape.constant({e.rows()}, counts)));
+    }
+    return {e, &fields};
+  };
   std::vector<Var> out(tasks_.size());
   for (const Network& net : networks_) {
     std::vector<bool> wanted;
@@ -231,14 +240,7 @@ std::vector<Var> Multitask::logits(Tape& tape, const FeatureBatch& batch, uint64
     std::vector<Var> h;
     if (net.heads[0].last) {
       Input x;
-      if (net.embedding && by_field) {
-        x = {rows(tape, *net.embedding, distinct), &fields};
-        if (penalty) penalise(sum(dot_rows(x.x, x.x) * counts));
-      } else if (net.embedding) {
-        const Var e = rows(tape, *net.embedding, index);
-        if (penalty) penalise(sum(square(e)));
-        x.x = dropout(reshape(e, {n, F * config_.width}), rate);
-      }
+      if (net.embedding) x = look_up(*net.embedding);
       if (numbers.tape) x.x = x.x.tape ? concat({x.x, numbers}) : numbers;
       h = hidden(net, x, wanted);
     }

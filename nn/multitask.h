@@ -28,7 +28,7 @@ struct NetworkConfig {
   int bottom_layers = 1, bottom_width = 128;
   int experts = 4, own_experts = 2, expert_layers = 1, expert_width = 64, levels = 1;
   int tower_layers = 1, tower_width = 32;
-  double dropout = 0.1, penalty = 1e-6;
+  double dropout = 0.1, embedding_dropout = 0, penalty = 1e-6;
 
   template <class F>
   void fields(F&& f) {
@@ -43,7 +43,8 @@ struct NetworkConfig {
     f("levels", levels, "of ple, times that experts follow experts");
     f("tower_layers", tower_layers, "layers of a task's own before the last; 0: none");
     f("tower_width", tower_width, "of each of them");
-    f("dropout", dropout, "of embeddings and of every layer");
+    f("dropout", dropout, "of every layer");
+    f("embedding_dropout", embedding_dropout, "of embeddings; a step takes longer with it");
     f("penalty", penalty, "L2 on the embeddings of a row");
   }
   void validate() const;

@@ -467,6 +467,7 @@ TEST_CASE("multitask: options that no model can have") {
   refused([](TableModelConfig& c) { c.network.tower_layers = -1; },
           "network.tower_layers: -1; expected 0 … 64");
   refused([](TableModelConfig& c) { c.network.dropout = 1; }, "network.dropout: 1");
+  refused([](TableModelConfig& c) { c.network.embedding_dropout = -1; }, "network.embedding_dropout: -1");
   refused([](TableModelConfig& c) { c.network.penalty = -1; }, "network.penalty: -1");
   refused([](TableModelConfig& c) { c.tasks.clear(); }, "tasks: 0; expected 1 … 64");
   refused([](TableModelConfig& c) { c.tasks["buy"].kind = "pair"; }, "tasks.buy.kind: \"pair\"");

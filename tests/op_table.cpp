@@ -231,7 +231,7 @@ void add_look_ups(Table& table) {
                      .inputs = {{7, 4}, {12, 9}, {9}},
                      .f =
                          [=](const Operands& x) {
-                           const FieldRows fields = x.tape.fields(x.tape.index(x.ids), 3);
+                           const FieldRows fields = x.tape.fields(x.ids, 3);
                            return field_linear(x[0], fields, x[1], bias ? x[2] : Var{},
                                                bias ? unary_id<Relu> : unary_id<Identity>);
                          },

@@ -8,6 +8,28 @@ namespace {
 
 size_t at(int64_t i) { return static_cast<size_t>(i); }
 
+// kPackets packets of y + Σ_j w · x, from a column on.
+template <int kPackets>
+struct PacketSums {
+  template <class Row>
+  PacketSums(int64_t begin, int64_t end, Row row, int64_t column, const real* y) : column(column) {
+    using Eigen::internal::padd, Eigen::internal::ploadu, Eigen::internal::pmul, Eigen::internal::pset1;
+    for (int p = 0; p < kPackets; ++p) sums[p] = ploadu<Packet>(y + column + p * kPacket);
+    for (int64_t j = begin; j < end; ++j) {
+      const auto [w, x] = row(j, column, kPackets * kPacket);
+      if (!x) continue;
+      const Packet scale = pset1<Packet>(w);
+      for (int p = 0; p < kPackets; ++p)
+        sums[p] = padd(sums[p], pmul(scale, ploadu<Packet>(x + column + p * kPacket)));
+    }
+  }
+  void store(real* y) const {
+    for (int p = 0; p < kPackets; ++p) Eigen::internal::pstoreu(y + column + p * kPacket, sums[p]);
+  }
+  int64_t column;
+  Packet sums[kPackets];
+};
+
 // What can be done with rows of a width. Rows of one number, as in a bag of words, are worth a loop of their
 // own.
 struct OneColumn {
@@ -37,33 +59,22 @@ struct Columns {
     return static_cast<real>(sum_lanes(cols, [&](auto i) { return Lane(i.load(a) * i.load(b)); }));
   }
   // y += Σ_j w · x in the order of j, without those whose x is null; (w, x) = row(j, first, count) says which of x's
-  // columns are read. The sums of some columns at a time stay in registers.
+  // columns are read. The sums of some columns at a time stay in registers; the last columns, which do not fill a packet,
+  // are summed up as part of one that reaches back, and stored last.
   template <class Row>
   void add_all(int64_t begin, int64_t end, Row row, real* y) const {
-    using Eigen::internal::padd, Eigen::internal::ploadu, Eigen::internal::pmul, Eigen::internal::pset1,
-        Eigen::internal::pstoreu;
-    int64_t c = 0;
-    const auto blocks = [&]<int kPackets>(std::integral_constant<int, kPackets>) {
-      for (; begin < end && c + kPackets * kPacket <= cols; c += kPackets * kPacket) {
-        Packet sums[kPackets];
-        for (int p = 0; p < kPackets; ++p) sums[p] = ploadu<Packet>(y + c + p * kPacket);
-        for (int64_t j = begin; j < end; ++j) {
-          const auto [w, x] = row(j, c, kPackets * kPacket);
-          if (!x) continue;
-          const Packet scale = pset1<Packet>(w);
-          for (int p = 0; p < kPackets; ++p)
-            sums[p] = padd(sums[p], pmul(scale, ploadu<Packet>(x + c + p * kPacket)));
-        }
-        for (int p = 0; p < kPackets; ++p) pstoreu(y + c + p * kPacket, sums[p]);
-      }
-    };
-    blocks(std::integral_constant<int, 8>());
-    blocks(std::integral_constant<int, 1>());
-    if (c == cols) return;
-    for (int64_t j = begin; j < end; ++j) {
-      const auto [w, x] = row(j, c, cols - c);
-      if (x) Columns{cols - c}.add_scaled(w, x + c, y + c);
+    if (begin == end) return;
+    if (cols < kPacket) {
+      for (int64_t j = begin; j < end; ++j)
+        if (const auto [w, x] = row(j, 0, cols); x) add_scaled(w, x, y);
+      return;
     }
+    const bool whole = cols % kPacket == 0;
+    const PacketSums<1> last(begin, whole ? begin : end, row, cols - kPacket, y);
+    int64_t c = 0;
+    for (; c + 8 * kPacket <= cols; c += 8 * kPacket) PacketSums<8>(begin, end, row, c, y).store(y);
+    for (; c + kPacket <= cols; c += kPacket) PacketSums<1>(begin, end, row, c, y).store(y);
+    if (!whole) last.store(y);
   }
 };
 template <class F>

@@ -681,7 +681,7 @@ Iteration users_request(const fs::path& folder) {
 // thousand ids, two binary tasks; the network of tools/configs/census.toml without dropout.
 struct TableTraining {
   static constexpr int64_t kBatch = 1024, kRows = 16 * kBatch;
-  static constexpr int kShards = 4;
+  static constexpr int kShards = 2;
 
   TableTraining(const fs::path& folder, const std::string& kind)
       : file(some_rows(folder)),
