@@ -21,7 +21,7 @@
 namespace steelyard {
 
 struct NmtConfig : LagrangianConfig {
-  double slack = 1e-3, slack_absolute = 0, held_out = 0.5, later_rate = 0.5;
+  double slack = 0.01, slack_absolute = 0, held_out = 0.5, later_rate = 0.5;
   std::string estimator = "heldout", bounds = "fixed";
   int64_t every = 10, min_rows = 32, warmup = 1000;
   bool keep_multipliers = false;

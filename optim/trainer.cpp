@@ -260,6 +260,21 @@ std::vector<Measured> Trainer::measure(const HeldOut& rows, uint64_t tasks, int6
   return means_of(parts, training_.goals.size());
 }
 
+void Trainer::check_goals() const {
+  if (!priorities_.by_priority()) return;
+  const uint64_t all = ~uint64_t{0};
+  const std::vector<Measured> choosing = measure(training_.choosing, all),
+                              bounding = measure(training_.bounding, all);
+  for (size_t k = 0; k < training_.goals.size(); ++k) {
+    const Goal& goal = training_.goals[k];
+    const bool bounded = static_cast<size_t>(goal.priority) < training_.goals.size();
+    for (const auto& [rows, what] : {std::pair{choosing[k].rows, "choose the model"},
+                                     {bounded ? bounding[k].rows : 1, "its bound is measured on"}})
+      if (rows == 0)
+        fail(Fault::input, "goal ", goal.name, ": no label in the dev rows that ", what, "; expected some");
+  }
+}
+
 std::vector<double> Trainer::weigh() {
   const int64_t step = phase_step();
   if (const uint64_t wanted = priorities_.wanted(step); wanted != 0)

@@ -125,6 +125,8 @@ class Trainer {
   bool resume();
   // Takes the optimiser's state from the checkpoint of an earlier run, whose tables may have been shorter.
   void go_on(const TensorFile& state) { optimizer_.assign(state, true); }
+  // Error(input): by priority, no held-out row that chooses a model, or that a bound is measured on, asks a goal.
+  void check_goals() const;
   // How the run in this folder ended; nothing if it has not.
   static std::optional<Outcome> finished_run(const std::filesystem::path& folder);
   int64_t step() const { return at_.step; }

@@ -164,6 +164,16 @@ bool same_bits(const Tensor& a, const Tensor& b) {
 
 }  // namespace
 
+TEST_CASE("multitask: id by id or row by row, the first layers make the same of a batch") {
+  for (TableModelConfig config : table_variants()) {
+    CAPTURE(config.model);
+    config.network.penalty = 0.1;
+    const double by_id = Case(config).loss();
+    config.network.embedding_dropout = 1e-12;  // which no draw is below
+    CHECK(Case(config).loss() == doctest::Approx(by_id).epsilon(1e-5));
+  }
+}
+
 TEST_CASE("multitask: every kind of network against plain loops") {
   const double tolerance = sizeof(real) == sizeof(double) ? 1e-9 : 2e-4;
   for (const bool separate : {false, true})

@@ -239,7 +239,7 @@ TEST_CASE("priorities: bounds that may fall, and multipliers that are kept from 
   for (const bool changed : {false, true}) {
     PrioritiesConfig config;
     config.method = "nmt";
-    config.nmt.first = 0;
+    config.nmt.first = 0, config.nmt.slack = 1e-3;
     config.nmt.bounds = changed ? "monotone" : "fixed", config.nmt.keep_multipliers = changed;
     Priorities p(config, {{"a", 1}, {"b", 2}, {"c", 3}}, 1, 100, 0);
     const auto values = [](double a, double b, double c) {

@@ -796,6 +796,7 @@ void nmt(const fs::path& folder) {
     config.criterion = "loss", config.checkpoint_seconds = 0;
     PrioritiesConfig priorities;
     priorities.method = method, priorities.nmt.warmup = 0;
+    priorities.nmt.rate = 1e-9;  // the multiplier stays where it begins, at 1: the bound is at work in every step
     fs::create_directories(folder / method);
     Trainer trainer(model.parameters(), training, config, table_optimizer(), {}, priorities, workers,
                     folder / method);
