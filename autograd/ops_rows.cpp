@@ -1,6 +1,7 @@
 // Look-ups in tables, segments and softmax. A table is no Var: its gradient is a list of touched rows that
 // goes straight to the Gradients of the backward pass.
 #include <algorithm>
+#include <numeric>
 
 #include "autograd/ops.h"
 #include "core/backend.h"
@@ -134,20 +135,17 @@ Var mix(Var x, Var g) {
   check(x.rows() == R && E > 0 && x.cols() % E == 0, "mix: ", g.shape(), " weights for ", x.shape());
   Tape& tape = *x.tape;
   check_count("mix", R * E + 1);
-  const std::span<int32_t> numbers = tape.array<int32_t>(R * E + 1), owner = tape.array<int32_t>(R * E),
-                           starts = tape.array<int32_t>(R + 1);
-  for (size_t j = 0; j < numbers.size(); ++j) numbers[j] = static_cast<int32_t>(j);
-  for (int64_t r = 0; r <= R; ++r) starts[static_cast<size_t>(r)] = static_cast<int32_t>(r * E);
-  for (int64_t j = 0; j < R * E; ++j) owner[static_cast<size_t>(j)] = static_cast<int32_t>(j / E);
-  const Ids all = tape.upload(numbers), blocks = all.first(owner.size());
+  const Segments lists = Segments::even(tape.array<int32_t>(R + 1), E);
+  const std::span<int32_t> numbers = tape.array<int32_t>(R * E + 1);
+  std::iota(numbers.begin(), numbers.end(), 0);
+  const Ids all = tape.upload(numbers), blocks = all.first(static_cast<size_t>(R * E));
   const RowIndex index{blocks, blocks, all, blocks};
-  const Ids owners = tape.upload(owner);
+  const Ids owner = tape.mode() == Mode::train ? owners(tape, lists, R * E) : Ids{};
   const Shape by_block{R * E, x.cols() / E};
   const Tensor y = tape.alloc({R, x.cols() / E});
-  tape.backend().bag(x.value().reshape(by_block), blocks, g.value(), Segments::between(tape.upload(starts)),
-                     y);
-  return tape.record("mix", y, {x, g}, [x, g, index, owners, by_block](Tensor dy) {
-    x.backend().bag_grad(x.value().reshape(by_block), index, g.value(), owners, dy,
+  tape.backend().bag(x.value().reshape(by_block), blocks, g.value(), lists, y);
+  return tape.record("mix", y, {x, g}, [x, g, index, owner, by_block](Tensor dy) {
+    x.backend().bag_grad(x.value().reshape(by_block), index, g.value(), owner, dy,
                          x.needs_grad() ? x.grad().reshape(by_block) : Tensor{},
                          g.needs_grad() ? g.grad() : Tensor{});
   });

@@ -99,8 +99,7 @@ FieldRows index_fields(Ids ids, int64_t fields, Arena& host) {
   const auto m = std::ssize(index.ids), n = fields > 0 ? m / fields : 0, u = std::ssize(index.rows);
   check(n * fields == m, "index_fields: ", m, " positions of ", fields, " fields");
   const std::span<int32_t> places = host.array<int32_t>(m), owner = host.array<int32_t>(m),
-                           all = host.array<int32_t>(u), blocks = host.array<int32_t>(fields + 1),
-                           lists = host.array<int32_t>(n + 1);
+                           all = host.array<int32_t>(u), blocks = host.array<int32_t>(fields + 1);
   size_t block = 0;
   for (size_t i = 0; i < index.rows.size(); ++i) {
     all[i] = static_cast<int32_t>(i);
@@ -116,8 +115,8 @@ FieldRows index_fields(Ids ids, int64_t fields, Arena& host) {
   }
   while (block < blocks.size()) blocks[block++] = static_cast<int32_t>(u);
   for (int64_t j = 0; j < m; ++j) owner[static_cast<size_t>(j)] = static_cast<int32_t>(j / fields);
-  for (int64_t r = 0; r <= n; ++r) lists[static_cast<size_t>(r)] = static_cast<int32_t>(r * fields);
-  return {index, blocks, {places, all, index.starts, index.order}, Segments::between(lists), owner};
+  const Segments lists = Segments::even(host.array<int32_t>(n + 1), fields);
+  return {index, blocks, {places, all, index.starts, index.order}, lists, owner};
 }
 
 }  // namespace steelyard

@@ -39,6 +39,12 @@ struct Segments {
 
   // The n segments between n + 1 ascending offsets.
   static Segments between(Ids offsets) { return {offsets.first(offsets.size() - 1), offsets.subspan(1)}; }
+  // The same, of one length each; writes the offsets.
+  static Segments even(std::span<int32_t> offsets, int64_t length) {
+    for (size_t i = 0; i < offsets.size(); ++i)
+      offsets[i] = static_cast<int32_t>(static_cast<int64_t>(i) * length);
+    return between(offsets);
+  }
   int64_t size() const { return static_cast<int64_t>(begins.size()); }
 };
 

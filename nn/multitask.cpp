@@ -5,7 +5,6 @@
 #include <tuple>
 
 #include "core/backend.h"
-#include "nn/list.h"
 #include "nn/task_loss.h"
 
 namespace steelyard {
@@ -209,9 +208,7 @@ std::vector<Var> Multitask::logits(Tape& tape, const FeatureBatch& batch, uint64
                         tape.backend().on_host();
   const FieldRows fields = by_field ? tape.fields(batch.ids, F) : FieldRows{};
   const RowIndex index = by_field ? fields.index : tape.index(batch.ids);
-  List starts(tape, n + 1);
-  for (int64_t r = 0; r <= n; ++r) starts.add(static_cast<int32_t>(r * F));
-  const Segments features = Segments::between(starts);
+  const Segments features = Segments::even(tape.array<int32_t>(n + 1), F);
   const Var numbers = N > 0 ? tape.constant({n, N}, batch.numbers) : Var{};
   const auto penalise = [&](Var squares) {
     const Var more = affine(squares, static_cast<real>(config_.penalty / static_cast<double>(n)));

@@ -110,8 +110,10 @@ class Priorities {
   bool wants_products() const { return method_ && method_->wants_products(); }
   bool wants_losses_behind() const { return method_ && method_->wants_losses_behind(); }
   bool for_shared_only() const { return method_ && method_->for_shared_only(); }
-  // A factor of the learning rate.
-  double rate(int64_t step) const { return bounded_ != 0 && !warming(step) ? config_.nmt.later_rate : 1; }
+  // Of the learning rate.
+  double rate_factor(int64_t step) const {
+    return bounded_ != 0 && !warming(step) ? config_.nmt.later_rate : 1;
+  }
   // Which goals it wants to see on held-out rows before this step, a bit for each; the number of that look.
   uint64_t wanted(int64_t step) const;
   int64_t look(int64_t step) const { return (step - warmup_) / config_.nmt.every; }

@@ -336,7 +336,7 @@ StepRecord Trainer::do_step() {
   if (!std::isfinite(norm)) diverged(at_.step);
   const double clip = optimizer_config_.clip;
   if (clip > 0 && norm > clip) merged_.scale(static_cast<real>(clip / norm));
-  const double rate = priorities_.rate(phase_step()) * schedule_.factor(phase_step(), phase_steps()) *
+  const double rate = priorities_.rate_factor(phase_step()) * schedule_.factor(phase_step(), phase_steps()) *
                       std::pow(schedule_.drop, static_cast<double>(at_.drops));
   optimizer_.step(merged_, rate, workers_,
                   !several()                          ? Chosen()

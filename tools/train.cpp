@@ -299,8 +299,10 @@ Outcome train_run(Job& job, const std::filesystem::path& folder, const TrainOpti
       say(state.string() + ": not there, the optimiser begins anew");
   }
   job.pretrain(workers);  // of a resumed run, too: it says which words bags may bring in
-  trainer.check_goals();
-  if (options.resume && trainer.resume()) progress.message(text("resumed at step ", trainer.step()));
+  if (options.resume && trainer.resume())
+    progress.message(text("resumed at step ", trainer.step()));
+  else
+    trainer.check_goals();
   write_atomically(folder / "config.toml", recorded);
   run_folder.keep();
   const Outcome outcome = trainer.run();

@@ -40,10 +40,8 @@ struct OneColumn {
   real dot(const real* a, const real* b) const { return *a * *b; }
   template <class Row>
   void add_all(int64_t begin, int64_t end, Row row, real* y) const {
-    for (int64_t j = begin; j < end; ++j) {
-      const auto [w, x] = row(j, 0, 1);
-      if (x) *y += w * *x;
-    }
+    for (int64_t j = begin; j < end; ++j)
+      if (const auto [w, x] = row(j, 0, cols); x) add_scaled(w, x, y);
   }
 };
 struct Columns {

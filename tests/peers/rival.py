@@ -428,14 +428,12 @@ class Mixture:
     """mmoe or ple of one level, one layer in experts and towers, binary tasks. Experts of all kinds side by side, mixed
     by one batched product of the gates of all tasks; of ple a gate is 0 for what its task does not see."""
 
-    def __init__(self, model, by_field=False, compiled=False):
+    def __init__(self, model, by_field=False):
         """`by_field`: what the first layers make of an id is computed once, and a row sums it up, as ours does."""
         self.net, self.tasks, self.ids, self.by_field = model.net, model.tasks, model.ids, by_field
         self.labels = torch.stack(list(model.labels.values()), 1)
         self.width, self.ple = model.net["expert_width"], model.config["model"] == "ple"
         self.tables = ["embedding"] + [f"heads/{name}/wide/ids" for name in self.tasks]
-        if compiled:
-            self.loss = torch.compile(self.loss, dynamic=False)
         ends = self.ids.max(0).values + 1  # columns share no ids
         self.sizes = ends.diff(prepend=torch.zeros(1).long()).tolist()
 
