@@ -20,7 +20,8 @@ Var lstm(Var gates, Var content, Var U, const Segments& sequences, Var first, Te
   const LstmTrace trace = {tape.alloc({positions, 4 * H}), tape.alloc({count + positions, H}),
                            tape.alloc({count + positions, H})};
   const Tensor h = tape.alloc({n, H});
-  tape.backend().lstm(gates.value(), content.value(), U.value(), steps, before, trace, last, h);
+  tape.backend().lstm(gates.value(), content.value(), U.value(), steps, before, trace, tape.scratch(), last,
+                      h);
   const auto backward = [&tape, gates, content, U, first, steps, trace](Tensor dh) {
     const auto [dgates, beta_gates] = gates.grad_so_far();
     const auto [dcontent, beta_content] = content.grad_so_far();

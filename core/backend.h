@@ -101,7 +101,7 @@ class Backend {
   // g = content + h₋₁ · U[:,3H … 4H). gates [R,3H], content [R,H], U [H,4H], h [R,H]; first [s,2H] is h | c
   // before each sequence, empty: 0; last [s,2H], if not empty, becomes h | c behind it.
   virtual void lstm(Tensor gates, Tensor content, Tensor U, const Steps& steps, Tensor first, LstmTrace trace,
-                    Tensor last, Tensor h) = 0;
+                    Arena& scratch, Tensor last, Tensor h) = 0;
   // dgates = … + beta · dgates, and so dcontent
   virtual void lstm_grad(Tensor U, const Steps& steps, LstmTrace trace, Tensor dh, Arena& scratch,
                          real beta_gates, Tensor dgates, real beta_content, Tensor dcontent, Tensor dU,

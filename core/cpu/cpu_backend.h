@@ -57,7 +57,7 @@ class CpuBackend final : public Backend {
                       Tensor dqkv) override;
 
   void lstm(Tensor gates, Tensor content, Tensor U, const Steps& steps, Tensor first, LstmTrace trace,
-            Tensor last, Tensor h) override;
+            Arena& scratch, Tensor last, Tensor h) override;
   void lstm_grad(Tensor U, const Steps& steps, LstmTrace trace, Tensor dh, Arena& scratch, real beta_gates,
                  Tensor dgates, real beta_content, Tensor dcontent, Tensor dU, Tensor dfirst) override;
 

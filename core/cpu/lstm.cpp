@@ -2,10 +2,12 @@
 // after step: what a step reads is the front of what the step before it wrote. A row has the same bits in any
 // batch, so a step more from a saved state gives those of the whole sequence.
 #include <algorithm>
+#include <optional>
 
 #include "core/arena.h"
 #include "core/cpu/cpu_backend.h"
 #include "core/cpu/lane.h"
+#include "core/cpu/product.h"
 
 namespace steelyard {
 
@@ -40,8 +42,11 @@ void for_last(const Steps& steps, F f) {
 }  // namespace
 
 void CpuBackend::lstm(Tensor gates, Tensor content, Tensor U, const Steps& steps, Tensor first,
-                      LstmTrace trace, Tensor last, Tensor h) {
+                      LstmTrace trace, Arena& scratch, Tensor last, Tensor h) {
   const int64_t H = U.rows();
+  const Arena::Mark mark = scratch.mark();
+  std::optional<Packed> packed;  // a few rows read U where it is
+  if (trace.activations.rows() > kFew) packed.emplace(U, scratch.tensor({Packed::size(U.shape)}).data);
   for (int64_t s = 0; s < Step::sequences(steps); ++s) {
     real *const hidden = trace.hidden.data + s * H, *const cell = trace.cells.data + s * H;
     if (first.empty()) {
@@ -54,29 +59,30 @@ void CpuBackend::lstm(Tensor gates, Tensor content, Tensor U, const Steps& steps
   if (static_cast<int64_t>(steps.rows.size()) < h.rows()) zero(h);
   for (int64_t t = 0; t < steps.size(); ++t) {
     const Step step(steps, t);
-    const int32_t* const rows = steps.rows.data() + step.at;
     const Tensor z = trace.activations.slice(step.at, step.count);
+    const Tensor before = trace.hidden.slice(step.before, step.count);
+    if (t == 0 && first.empty())
+      zero(z);
+    else
+      packed ? multiply(before, *packed, 0, z) : gemm(before, U, 0, z);
     for (int64_t k = 0; k < step.count; ++k) {
-      real* const to = z.data + k * 4 * H;
-      std::copy_n(gates.data + rows[k] * 3 * H, 3 * H, to);
-      std::copy_n(content.data + rows[k] * H, H, to + 3 * H);
-    }
-    if (t > 0 || !first.empty()) gemm(trace.hidden.slice(step.before, step.count), U, 1, z);
-    for (int64_t k = 0; k < step.count; ++k) {
-      real* const unit = z.data + k * 4 * H;
-      real* const of_row = h.data + rows[k] * H;
+      const int64_t row = steps.rows[static_cast<size_t>(step.at + k)];
+      const real *const gate = gates.data + row * 3 * H, *const in = content.data + row * H;
+      real *const unit = z.data + k * 4 * H, *const of_row = h.data + row * H;
       real* const hidden = trace.hidden.data + (step.state + k) * H;
-      const real* const before = trace.cells.data + (step.before + k) * H;
+      const real* const c_before = trace.cells.data + (step.before + k) * H;
       real* const cell = trace.cells.data + (step.state + k) * H;
       for_lanes(H, [&](auto at) {
-        Lane i = at.load(unit), f = at.load(unit + H), o = at.load(unit + 2 * H), g = at.load(unit + 3 * H);
-        Lane c = at.load(before);
+        Lane i = at.load(unit) + at.load(gate), f = at.load(unit + H) + at.load(gate + H);
+        Lane o = at.load(unit + 2 * H) + at.load(gate + 2 * H), g = at.load(unit + 3 * H) + at.load(in);
+        Lane c = at.load(c_before);
         const Lane y = LstmCell::forward(i, f, o, g, c);
         at.store(unit, i), at.store(unit + H, f), at.store(unit + 2 * H, o), at.store(unit + 3 * H, g);
         at.store(cell, c), at.store(hidden, y), at.store(of_row, y);
       });
     }
   }
+  scratch.rewind(mark);
   if (last.empty()) return;
   for_last(steps, [&](int64_t sequence, int64_t state) {
     real* const to = last.data + sequence * 2 * H;
@@ -91,19 +97,25 @@ void CpuBackend::lstm_grad(Tensor U, const Steps& steps, LstmTrace trace, Tensor
                            Tensor dfirst) {
   const int64_t H = U.rows(), sequences = Step::sequences(steps), n = trace.activations.rows();
   const Arena::Mark mark = scratch.mark();
-  const Tensor turned = scratch.tensor({4 * H, H}), dz = scratch.tensor({n, 4 * H});
+  const Packed turned(transposed(U), scratch.tensor({Packed::size({4 * H, H})}).data);
+  const Tensor dz = scratch.tensor({n, 4 * H});
   const Tensor dhidden = scratch.tensor({sequences, H}), dcells = scratch.tensor({sequences, H});
   zero(dhidden), zero(dcells);
-  for (int64_t i = 0; i < H; ++i)
-    for (int64_t j = 0; j < 4 * H; ++j) turned.data[j * H + i] = U.data[i * 4 * H + j];
+  if (beta_gates == 0 && n < dgates.rows()) zero(dgates);
+  if (beta_content == 0 && n < dcontent.rows()) zero(dcontent);
+  const auto hand_over = [](auto at, const Lane& dz, real beta, Tensor all, int64_t place) {
+    if (all.empty()) return;
+    real* const to = all.data + place;
+    at.store(to, beta == 0 ? dz : Lane(dz + beta * at.load(to)));
+  };
   for (int64_t t = steps.size(); t-- > 0;) {
     const Step step(steps, t);
     for (int64_t k = 0; k < step.count; ++k) {
+      const int64_t row = steps.rows[static_cast<size_t>(step.at + k)];
       const real* const unit = trace.activations.data + (step.at + k) * 4 * H;
       const real* const before = trace.cells.data + (step.before + k) * H;
       const real* const cell = trace.cells.data + (step.state + k) * H;
-      const real* const of_row = dh.data + steps.rows[static_cast<size_t>(step.at + k)] * H;
-      const real* const carried = dhidden.data + k * H;
+      const real *const of_row = dh.data + row * H, *const carried = dhidden.data + k * H;
       real *const dc = dcells.data + k * H, *const to = dz.data + (step.at + k) * 4 * H;
       for_lanes(H, [&](auto at) {
         Lane i = at.load(unit), f = at.load(unit + H), o = at.load(unit + 2 * H), g = at.load(unit + 3 * H);
@@ -112,26 +124,15 @@ void CpuBackend::lstm_grad(Tensor U, const Steps& steps, LstmTrace trace, Tensor
                            Lane(at.load(of_row) + at.load(carried)), of_cell);
         at.store(to, i), at.store(to + H, f), at.store(to + 2 * H, o), at.store(to + 3 * H, g);
         at.store(dc, of_cell);
+        hand_over(at, i, beta_gates, dgates, row * 3 * H);
+        hand_over(at, f, beta_gates, dgates, row * 3 * H + H);
+        hand_over(at, o, beta_gates, dgates, row * 3 * H + 2 * H);
+        hand_over(at, g, beta_content, dcontent, row * H);
       });
     }
     if (t > 0 || !dfirst.empty())
-      gemm(dz.slice(step.at, step.count), turned, 0, dhidden.slice(0, step.count));
+      multiply(dz.slice(step.at, step.count), turned, 0, dhidden.slice(0, step.count));
   }
-  // Columns `from` on of every position, at its row.
-  const auto hand_over = [&](int64_t from, real beta, Tensor to) {
-    if (to.empty()) return;
-    const int64_t size = to.cols();
-    if (beta == 0 && n < to.rows()) zero(to);
-    for (int64_t k = 0; k < n; ++k) {
-      const real* const x = dz.data + k * 4 * H + from;
-      real* const y = to.data + steps.rows[static_cast<size_t>(k)] * size;
-      if (beta == 0)
-        std::copy_n(x, size, y);
-      else
-        for (int64_t i = 0; i < size; ++i) y[i] = x[i] + beta * y[i];
-    }
-  };
-  hand_over(0, beta_gates, dgates), hand_over(3 * H, beta_content, dcontent);
   if (!dU.empty() && n > 0) {
     const Tensor hidden = scratch.tensor({n, H});
     for (int64_t t = 0; t < steps.size(); ++t) {
