@@ -33,6 +33,7 @@ class BagModel {
   // bag keeps it.
   virtual int32_t expansion_id(Side, int64_t /*column*/) const { return -1; }
   virtual std::string_view name(int32_t /*id*/) const { return "(dimension)"; }
+  virtual int64_t names() const { return 0; }  // how many ids these are, of a model whose bags are words
   // Of each of these words of the expansion, the word of the only text of a batch that brought it in.
   virtual std::vector<int32_t> sources(Tape&, Side, const TextBatch&, Ids /*ids*/) const { return {}; }
 

@@ -261,6 +261,8 @@ std::string_view DeepBow::name(int32_t id) const {
   return id == vocabulary_.size() ? "(product)" : "(query)";
 }
 
+int64_t DeepBow::names() const { return kPriors; }
+
 double DeepBow::first_score() const { return config_.priors ? kPriors * std::log(2.0) : 0; }
 
 std::vector<int32_t> DeepBow::sources(Tape& tape, Side side, const TextBatch& texts, Ids ids) const {

@@ -75,6 +75,7 @@ class DeepBow final : public BagModel {
   Weights weigh(Tape& tape, Side side, const TextBatch& texts) const override;
   int32_t expansion_id(Side side, int64_t column) const override;
   std::string_view name(int32_t id) const override;
+  int64_t names() const override;
   std::vector<int32_t> sources(Tape& tape, Side side, const TextBatch& texts, Ids ids) const override;
 
   void pretrain(const PairRows& pairs, const Workers& workers) override;

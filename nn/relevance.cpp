@@ -237,6 +237,15 @@ void Relevance::encode(Side side, std::string_view text, Bag& out, Workspace& wo
     if (workspace.entries[i].weight != 0) out.expansion.push_back(workspace.entries[i]);
 }
 
+void Relevance::words(const Bag& bag, std::vector<BagWord>& out) const {
+  out.clear();
+  for (int64_t i = 0; i < bag.size(); ++i)
+    if (const Entry entry = bag[i]; entry.weight != 0)
+      out.push_back({entry.id, static_cast<float>(entry.weight), surface(bag, i)});
+}
+
+int64_t Relevance::ids() const { return parts_->vocabulary.size() + parts_->model->names(); }
+
 std::string_view Relevance::surface(const Bag& bag, int64_t entry) const {
   if (entry < bag.terms.size()) return bag.terms.surface(entry);
   const int32_t id = bag[entry].id;

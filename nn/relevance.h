@@ -18,6 +18,7 @@
 #include "autograd/objective.h"
 #include "core/backend.h"
 #include "core/parallel.h"
+#include "data/bag_store.h"
 #include "data/tokenizer.h"
 #include "data/vocabulary.h"
 #include "nn/bm25.h"
@@ -98,6 +99,9 @@ class Relevance {
 
   void encode(Side side, std::string_view text, Bag& out, Workspace& workspace) const;
   std::string_view surface(const Bag& bag, int64_t entry) const;
+  // The entries that have a weight, as a store takes them; their surfaces are views of the bag. Their ids are below ids().
+  void words(const Bag& bag, std::vector<BagWord>& out) const;
+  int64_t ids() const;
   // The word of the text behind each entry of its expansion; −1: not one word's doing.
   std::vector<int32_t> sources(Side side, const Bag& bag, Workspace& workspace) const;
   double probability(double score) const;  // σ(a·s + b), a > 0

@@ -1,3 +1,4 @@
+#include "data/bag_store.h"
 #include "tools/config.h"
 #include "tools/verbs.h"
 #include "tools/with_model.h"
@@ -46,6 +47,12 @@ void run_inspect(const std::string& path) {
 }
 
 void run_verify(const std::string& path) {
+  if (!std::filesystem::is_directory(path) && BagStore::is(TensorFile(path))) {
+    const BagStore store(path);
+    Output out;
+    out << text(path, ": whole; bags of ", store.size(), " products\n");
+    return out.flush();
+  }
   const auto say = [&](const auto& model, const std::string& knows) {
     Output out;
     out << text(path, ": whole; ", model.config().model, ", ", model.parameters().size(), " numbers, ", knows,
@@ -74,7 +81,8 @@ void add_inspect(CLI::App& app) {
 }
 
 void add_verify(CLI::App& app) {
-  add_file_verb(app, "verify", "is a model file whole? exit 0 or 3", "steelyard verify run", run_verify);
+  add_file_verb(app, "verify", "is a model file, or a store of bags, whole? exit 0 or 3",
+                "steelyard verify run", run_verify);
 }
 
 }  // namespace steelyard

@@ -18,7 +18,7 @@ int main(int argc, char** argv) {
   app.set_version_flag("--version", std::string(STEELYARD_VERSION));
   app.footer("`steelyard VERB --help` tells more.\nExample: steelyard demo --out demo");
   for (auto add : {add_demo, add_market, add_train, add_update, add_evaluate, add_score, add_encode,
-                   add_recommend, add_explain, add_inspect, add_verify})
+                   add_recommend, add_explain, add_index, add_search, add_inspect, add_verify})
     add(app);
   try {
     if (!__builtin_cpu_supports("avx2") || !__builtin_cpu_supports("fma"))

@@ -22,6 +22,8 @@ void add_score(CLI::App& app);
 void add_encode(CLI::App& app);
 void add_recommend(CLI::App& app);
 void add_explain(CLI::App& app);
+void add_index(CLI::App& app);
+void add_search(CLI::App& app);
 void add_inspect(CLI::App& app);
 void add_verify(CLI::App& app);
 
