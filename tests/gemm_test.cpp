@@ -8,6 +8,7 @@
 #include <doctest/doctest.h>
 
 #include "core/backend.h"
+#include "core/cpu/product.h"
 #include "core/random.h"
 
 using namespace steelyard;
@@ -27,7 +28,7 @@ Tensor view(std::vector<real>& x, int64_t rows, int64_t cols) { return {x.data()
 TEST_CASE("gemm: c is a b + beta c, transposed or not, and 0 takes nothing from c") {
   for (int64_t m : {1, 2, 5, 7, 33, 70})
     for (int64_t n : {1, 8, 17, 80, 259})
-      for (int64_t k : {0, 1, 9, 300})
+      for (int64_t k : {0, 1, 9, 400})
         for (bool turn_a : {false, true})
           for (bool turn_b : {false, true})
             for (real beta : {real(0), real(1), real(0.5)}) {
@@ -82,4 +83,21 @@ TEST_CASE("gemm: a row has the same bits alone, among few and among many") {
         CHECK(std::memcmp(part.data(), whole.data() + 11 * cols, part.size() * sizeof(real)) == 0);
       }
     }
+}
+
+TEST_CASE("gemm: a b that was packed once gives the same bits") {
+  constexpr int64_t kRows = 100, kInner = 800;
+  for (int64_t cols : {1, 16, 37, 300})
+    for (bool turned : {false, true})
+      for (real beta : {real(0), real(0.5)}) {
+        std::vector<real> a = draw("a", kRows * kInner), b = draw("b", kInner * cols);
+        const Mat right(turned ? view(b, cols, kInner) : view(b, kInner, cols), turned);
+        std::vector<real> c = draw("c", kRows * cols), expected = c;
+        cpu().gemm(view(a, kRows, kInner), right, beta, view(expected, kRows, cols));
+        std::vector<real> panels(static_cast<size_t>(Packed::size({kInner, cols})));
+        multiply(view(a, kRows, kInner), Packed(right, panels.data()), beta, view(c, kRows, cols));
+        CAPTURE(cols);
+        CAPTURE(turned);
+        CHECK(std::memcmp(c.data(), expected.data(), c.size() * sizeof(real)) == 0);
+      }
 }

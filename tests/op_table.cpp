@@ -330,6 +330,11 @@ void add_recurrence(Table& table) {
                    .f = run,
                    .begins = {0, 4},
                    .ends = {4, 9}});
+  table.push_back({.name = "lstm, more rows than repay packing U",
+                   .inputs = {{75, 15}, {75, 5}, {5, 20}, {2, 10}},
+                   .f = from_states,
+                   .begins = {0, 40},
+                   .ends = {40, 75}});
   table.push_back({.name = "lstm, single steps",
                    .inputs = {{3, 6}, {3, 2}, {2, 8}, {3, 4}},
                    .f = from_states,

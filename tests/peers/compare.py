@@ -8,7 +8,7 @@ import sys
 import tempfile
 from pathlib import Path
 
-GROUPS = ("parity", "engine", "deepbow", "dupn", "nmt")
+GROUPS = ("parity", "engine", "deepbow", "dupn", "nmt", "bags")
 
 parser = argparse.ArgumentParser(prog="tests/peers/run", description="the library against PyTorch")
 parser.add_argument("--only", choices=GROUPS, metavar="GROUP", help=" ".join(GROUPS))

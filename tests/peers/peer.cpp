@@ -32,6 +32,7 @@
 #include "nn/user_model.h"
 #include "optim/trainer.h"
 #include "tests/op_table.h"
+#include "tests/peers/bags.h"
 #include "tests/some_problems.h"
 #include "tests/some_tables.h"
 #include "tests/some_users.h"
@@ -845,7 +846,7 @@ Iteration copy() {
 }
 
 void serve(const fs::path& folder, const std::string& data) {
-  const std::map<std::string, std::function<Iteration()>> makers = {
+  std::map<std::string, std::function<Iteration()>> makers = {
       {"tape", tape},
       {"mlp", [] { return mlp_step(256, 256); }},
       {"mlp_small", [] { return mlp_step(128, 64); }},
@@ -880,6 +881,8 @@ void serve(const fs::path& folder, const std::string& data) {
       {"multiply_add", [] { return [](const Workers&) { multiply_add(); }; }},
       {"copy", copy},
   };
+  for (const auto& [name, make] : peers::bag_benches(folder))
+    makers[name] = [make = make] { return [run = make()](const Workers&) { run(); }; };
   std::map<std::string, Iteration> made;
   std::map<int, std::unique_ptr<Workers>> workers;
   for (std::string line; std::getline(std::cin, line);) {

@@ -198,12 +198,54 @@ class Speed:
         name = "a step of nmt with a bound over one of equal weights, one thread"
         self.report({"name": name, "value": cost, "must": 1.15, "aim": 1.05, "where": where})
 
+    def bags(self):
+        products = {"random": 1_000_000, "stream": 1_000_000, "cache": 20_000}
+
+        def ours(name):
+            return sized(lambda n: self.ours(name, 1, n))
+
+        def row(name, bench, rival, what, must, aim):
+            say(name)
+            mine, theirs = ours(bench), ours(rival)
+            count = products[bench.split("_")[1]]
+            say(f"    {1e9 * mine() / count:.1f} ns a product, {rival} {1e9 * theirs() / count:.1f}")
+            self.pairs(name, mine, theirs, must, aim, {"rival": what})
+
+        for bench, must, aim in (("random_q8", 1.8, 2.5), ("random_q24", 1.2, 1.8), ("stream_q8", 1.3, 1.8),
+                                 ("stream_q24", 0.8, 1.2), ("cache_q8", None, 1.0), ("cache_q24", None, 0.5)):
+            order = bench.split("_")[0]
+            row(f"bags_{bench}", f"bags_{bench}", f"floats_{order}", "inner product of 128 floats", must, aim)
+            row(f"bags_{bench}, bytes", f"bags_{bench}", f"bytes_{order}", "inner product of 128 bytes", None, None)
+        row("bags_vs_merge", "bags_random_q8", "merge_random_q8", "scalar merge of sorted lists", 5, 15)
+
+        say("bags_vs_scipy")
+        catalogue = random_bags(products["random"], 1 << 18, 48)
+        query = np.zeros(1 << 18, np.float32)
+        query[np.random.default_rng(2).choice(1 << 18, 8, replace=False)] = 1
+        some = np.random.default_rng(3).permutation(products["random"])[:10_000]
+        theirs = sized(lambda n: timed(lambda: catalogue[some] @ query, n) / len(some))
+        mine = ours("bags_random_q8")
+        self.pairs("bags_vs_scipy", lambda: mine() / products["random"], theirs, 10, 30, {"rival": "scipy, rows of a CSR matrix"})
+        self.report({"name": "search: ten best of a million products, query of 8 words, ms",
+                     "value": round(1e3 / 20 * min(ours("search_q8")() for _ in range(3)), 3), "must": None})
+
     def rival(self, bench, forms):
         self.ours(bench, 1, 1)  # leaves the model and its rows
         return Rival(Model(self.folder / bench), forms)
 
 
 # ---- the rival's sides of engine: one iteration each
+
+
+def random_bags(products, ids, words):
+    """A matrix of that many rows with `words` numbers each; frequent words have low numbers."""
+    from scipy.sparse import csr_matrix
+
+    draw = np.random.default_rng(1)
+    columns = (ids * draw.random((products, words), dtype=np.float32) ** 3).astype(np.int32)
+    columns.sort(axis=1)
+    starts = np.arange(0, products * words + 1, words)
+    return csr_matrix((draw.random(products * words, dtype=np.float32), columns.ravel(), starts), (products, ids))
 
 
 def gradients(loss, leaves):
