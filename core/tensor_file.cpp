@@ -416,6 +416,7 @@ void TensorFile::parse(std::span<const std::byte> bytes) {
   if (!digits || given.mapped() != header.substr(*digits, kNoDigits.size()))
     reject("the header's checksum is ", shown(given.mapped()), "; expected 16 digits without escapes");
   compare(kHeaderName, given.mapped(), own_checksum(header, *digits));
+  digits_ = given.mapped();
   for (const NamedArray& array : arrays_) compare(array.name, take(array.name).mapped(), checksum(array));
   const auto extra = metadata_.lower_bound(kChecksum);
   if (extra != metadata_.end() && extra->first.starts_with(kChecksum))

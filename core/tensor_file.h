@@ -98,6 +98,7 @@ class TensorFile {
   TensorFile(std::span<const std::byte> bytes, std::filesystem::path path);
 
   const std::filesystem::path& path() const { return path_; }
+  const std::string& digits() const { return digits_; }  // the checksum of all of it, sixteen of them
   const Metadata& metadata() const { return metadata_; }             // without the checksums
   const std::string& metadata(const std::string& key) const;         // Error(input) if missing
   const std::vector<NamedArray>& arrays() const { return arrays_; }  // in the order of the file
@@ -109,6 +110,7 @@ class TensorFile {
 
   std::filesystem::path path_;
   MappedFile file_;
+  std::string digits_;
   Metadata metadata_;
   std::vector<NamedArray> arrays_;
   std::map<std::string, size_t> places_;  // name → index in arrays_

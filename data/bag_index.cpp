@@ -54,6 +54,8 @@ void BagIndex::search(const BagQuery& query, int64_t most, std::span<const uint6
                       std::vector<BagHit>& out) const {
   const int64_t n = store_->size();
   check(most > 0, "search: ", most, " products; expected at least 1");
+  check(query.ids() == store_->ids(), "search: a query for ", query.ids(), " ids in a store of ",
+        store_->ids());
   check(allowed.empty() || std::ssize(allowed) * 64 >= n, "search: ", allowed.size(),
         " words of a bitmap for ", n, " products");
   work.sums.assign(at(std::min(kWindow, n)), 0);

@@ -18,7 +18,8 @@ struct BagHit {
 class BagIndex {
  public:
   explicit BagIndex(
-      const BagStore& store);  // which must outlive it; five bytes of memory for each word of each product
+      const BagStore&
+          store);  // which must outlive it; five to eight bytes of memory for each word of each product
 
   // What a thread needs for searching: after the first search of an index it allocates nothing.
   struct Workspace {

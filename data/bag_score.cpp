@@ -6,6 +6,9 @@
 
 #ifdef __AVX2__
 #include <immintrin.h>
+#else
+#pragma GCC diagnostic ignored \
+    "-Wpsabi"  // vectors that this processor lacks are passed to inlined functions only
 #endif
 
 #include "core/check.h"
@@ -38,8 +41,8 @@ V load(const void* from) {
 // sums += a · b, products of neighbours summed in pairs.
 template <int kLanes, class V = Vectors<kLanes>>
 void multiply_add(typename V::Impacts a, const uint8_t* b, typename V::Sums& sums) {
-  using Sums = typename V::Sums;
 #ifdef __AVX2__
+  using Sums = typename V::Sums;
   if constexpr (kLanes == 16)
     sums += reinterpret_cast<Sums>(
         _mm256_madd_epi16(reinterpret_cast<__m256i>(a), _mm256_cvtepu8_epi16(load<__m128i>(b))));
@@ -93,7 +96,10 @@ class Scorer {
     store_.for_overflow(product, [&](int32_t id, int32_t impact) {
       if (!query_.perhaps(id)) [[likely]]
         return;
-      for (const StoredWord& w : query_.words()) sum += w.id == id ? w.impact * impact : 0;
+      const auto [first, last] = query_.block(store_.layout().block(id));
+      const auto word =
+          std::lower_bound(first, last, id, [](const StoredWord& w, int32_t i) { return w.id < i; });
+      if (word != last && word->id == id) sum += word->impact * impact;
     });
     return sum;
   }
@@ -107,6 +113,7 @@ class Scorer {
 // only when the first has come.
 template <class Product>
 void sums_of(const BagStore& store, const BagQuery& query, Product product, std::span<int32_t> sums) {
+  check(query.ids() == store.ids(), "score: a query for ", query.ids(), " ids in a store of ", store.ids());
   constexpr size_t kAhead = 16, kOverflowAhead = 8;
   const size_t n = sums.size();
   const int64_t bytes = store.layout().bytes();
@@ -136,6 +143,7 @@ void sums_of(const BagStore& store, const BagQuery& query, Product product, std:
 
 void BagQuery::set(const BagStore& store, std::span<const BagWord> words) {
   const BagLayout& layout = store.layout();
+  ids_ = store.ids();
   words_.clear(), broadcast_.clear(), starts_.assign(1, 0), filter_.fill(0);
   double most = 0, all = 0;
   for (const BagWord& word : words) {
@@ -146,8 +154,8 @@ void BagQuery::set(const BagStore& store, std::span<const BagWord> words) {
     most = std::max(most, static_cast<double>(word.weight)), all += static_cast<double>(word.weight);
     words_.push_back({word.id, 0});
   }
-  // A sum of all impacts, each times 255, stays below 2³¹.
-  scale_ = most > 0 ? coarse(std::max(most / 32767, all / 8'000'000), 10) : 1;
+  // A sum of all impacts, each times 255, stays below 2³¹, though each of at most 2¹⁹ may be rounded up to 1.
+  scale_ = most > 0 ? coarse(std::max(most / 32767, all / 7'800'000), 10) : 1;
   size_t next = 0;
   for (const BagWord& word : words)
     if (word.weight != 0 && word.id >= 0 && word.id < store.ids())
@@ -170,6 +178,8 @@ void BagQuery::set(const BagStore& store, std::span<const BagWord> words) {
 void score(const BagStore& store, const BagQuery& query, std::span<const int32_t> products,
            std::span<int32_t> sums) {
   check(products.size() == sums.size(), "score: ", products.size(), " products, ", sums.size(), " sums");
+  for (const int32_t product : products)
+    check(product >= 0 && product < store.size(), "score: product ", product, " of ", store.size());
   sums_of(
       store, query, [&](size_t j) { return int64_t{products[j]}; }, sums);
 }

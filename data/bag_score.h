@@ -29,11 +29,17 @@ class BagQuery {
   };
   std::span<const Broadcast> broadcast() const { return broadcast_; }
   std::span<const int32_t> starts() const { return starts_; }
-  // False: no word has this id. Seldom true where none has.
+  std::pair<const StoredWord*, const StoredWord*> block(int32_t b) const {
+    return {words_.data() + starts_[static_cast<size_t>(b)],
+            words_.data() + starts_[static_cast<size_t>(b) + 1]};
+  }
+  int64_t ids() const { return ids_; }  // of the store that it was set for
+  // False: no word has this id. Of a query of ten words true for one in four hundred others.
   bool perhaps(int32_t id) const { return filter_[static_cast<size_t>(id / 64 % 64)] >> (id % 64) & 1; }
 
  private:
   double scale_ = 1;
+  int64_t ids_ = -1;
   std::vector<StoredWord> words_;
   std::vector<Broadcast> broadcast_;
   std::vector<int32_t> starts_;
@@ -41,7 +47,8 @@ class BagQuery {
 };
 
 // sums[j] = Σ over the words that the query and products[j] share of impact · impact. The score is sum · query.scale() ·
-// store.scale(), exact in double. Thread-safe, allocates nothing.
+// store.scale(), exact in double. Thread-safe, allocates nothing. Error(bug): a query that was set for another store, a product
+// that is not there.
 void score(const BagStore& store, const BagQuery& query, std::span<const int32_t> products,
            std::span<int32_t> sums);
 // The same for all products from `first` on.

@@ -36,25 +36,27 @@ double coarse(double scale, int bits) {
 BagStoreBuilder::BagStoreBuilder(int64_t ids) : ids_(ids), layout_(BagLayout::of(ids)) {}
 
 void BagStoreBuilder::add(std::string_view product, std::span<const BagWord> bag) {
-  if (!known_.emplace(product).second)
-    fail(Fault::input, "product \"", product, "\" is there twice; expected each once");
-  const auto number = static_cast<int32_t>(products_.size());
-  products_.emplace_back(product);
+  std::vector<std::pair<int32_t, float>> words;
   for (const BagWord& word : bag) {
     check(word.id >= 0 && word.id < ids_, "BagStoreBuilder: id ", word.id, " of ", ids_);
     if (!(word.weight >= 0) || std::isinf(word.weight))
       fail(Fault::input, "product \"", product, "\", word \"", word.surface, "\": weight ", word.weight,
            "; expected a number of at least 0");
+    if (word.weight != 0) words.emplace_back(word.id, word.weight);
+  }
+  std::ranges::sort(words);
+  check(std::ranges::adjacent_find(words, {}, &std::pair<int32_t, float>::first) == words.end(),
+        "BagStoreBuilder: a word of product \"", product, "\" is there twice");
+  if (!known_.emplace(product).second)
+    fail(Fault::input, "product \"", product, "\" is there twice; expected each once");
+  for (const BagWord& word : bag) {
     if (word.weight == 0) continue;
-    words_.emplace_back(word.id, word.weight);
     const auto [known, is_new] = surfaces_.try_emplace(word.id, word.surface);
     if (!is_new && known->second != word.surface)
-      others_.push_back({number, word.id, std::string(word.surface)});
+      others_.push_back({static_cast<int32_t>(size()), word.id, std::string(word.surface)});
   }
-  std::sort(words_.begin() + starts_.back(), words_.end());
-  const auto twice = std::adjacent_find(words_.begin() + starts_.back(), words_.end(),
-                                        [](const auto& a, const auto& b) { return a.first == b.first; });
-  check(twice == words_.end(), "BagStoreBuilder: a word of product \"", product, "\" is there twice");
+  products_.emplace_back(product);
+  words_.insert(words_.end(), words.begin(), words.end());
   starts_.push_back(static_cast<int64_t>(words_.size()));
 }
 
@@ -215,7 +217,10 @@ BagStore::BagStore(const std::filesystem::path& path) : file_(path) {
   const auto overflow = numbers("overflow");
   overflow_ = {reinterpret_cast<const uint32_t*>(overflow.data()), overflow.size()};
   expect(!overflow_.empty() && !(overflow_.back() & kMore), "overflow");
-  for (int64_t i = 0; i < n; ++i) expect(place(i) < std::ssize(overflow_), "overflow");
+  for (int64_t i = 0; i < n; ++i) {
+    expect(place(i) < std::ssize(overflow_), "overflow");
+    expect(ordered(i), "words of a product");
+  }
   word_ids_ = numbers("words/ids"), word_starts_ = numbers("words/starts");
   word_text_ = file_.at("words/text").values<uint8_t>();
   ragged(word_starts_, std::ssize(word_text_), "words");
@@ -226,6 +231,24 @@ BagStore::BagStore(const std::filesystem::path& path) : file_(path) {
   expect(other_ids_.size() == other_products_.size() && other_starts_.size() == other_ids_.size() + 1 &&
              std::ranges::is_sorted(other_products_),
          "others");
+}
+
+// No word twice, and none that the vocabulary has not: of each block the ids ascend from its last slot on, then in the overflow.
+bool BagStore::ordered(int64_t i) const {
+  const int64_t room = layout_.lanes * layout_.depth;
+  std::array<int64_t, 8> last;
+  last.fill(-1);
+  bool ordered = true;
+  const auto next = [&](int64_t id) {
+    int64_t& before = last[at(id % layout_.blocks)];
+    ordered = ordered && id > before && id < ids_;
+    before = id;
+  };
+  for (int32_t block = 0; block < layout_.blocks; ++block)
+    for (int64_t slot = (block + 1) * room; slot-- > block * room;)
+      if (impacts(i)[slot] != 0) next(layout_.id(block, keys(i)[slot]));
+  for_overflow(i, [&](int32_t id, int32_t impact) { next(impact > 0 ? id : -1); });
+  return ordered;
 }
 
 std::string_view BagStore::text(std::span<const int32_t> starts, std::span<const uint8_t> bytes, int64_t i) {

@@ -121,6 +121,7 @@ class BagStore {
   }
 
  private:
+  bool ordered(int64_t i) const;
   static std::string_view text(std::span<const int32_t> starts, std::span<const uint8_t> bytes, int64_t i);
 
   friend class BagStoreBuilder;

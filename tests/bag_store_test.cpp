@@ -236,6 +236,13 @@ TEST_CASE("bags: weights from tiny to huge, and queries of hundreds of words, do
   std::vector<int32_t> sums(2);
   score_from(store, query, 0, sums);
   CHECK(sums[0] > 1'900'000'000);
+  for (auto& [id, weight] : all) weight = id < 250 ? 1.0f : 1e-9f;  // most are rounded up to an impact of 1
+  query.set(store, bag_of(all));
+  score_from(store, query, 0, sums);
+  CHECK(sums[0] > 0);
+  for (auto& [id, weight] : all) weight = 3e30f;
+  query.set(store, bag_of(all));
+  score_from(store, query, 0, sums);
   CHECK(sums[1] == 0);
   CHECK(sums[0] * query.scale() * store.scale() == doctest::Approx(4'000 * 9e60).epsilon(0.002));
 }
@@ -357,6 +364,7 @@ TEST_CASE("bags: a file that is damaged, cut or no store is refused") {
   for (const auto& [key, value] : Metadata{{"format", "steelyard bags 0"},
                                            {"ids", "-1"},
                                            {"ids", "9x"},
+                                           {"ids", "1"},
                                            {"depth", "0"},
                                            {"depth", "99"},
                                            {"scale", "nan"},
@@ -369,6 +377,82 @@ TEST_CASE("bags: a file that is damaged, cut or no store is refused") {
     test::check_fails(
         Fault::input, [&] { BagStore(c.folder / "other"); }, "expected a store of bags");
   }
+}
+
+TEST_CASE("bags: a product that was refused leaves nothing behind") {
+  const test::TempDir folder;
+  BagStoreBuilder builder(10);
+  builder.add("a", std::vector<BagWord>{{1, 1, "x"}});
+  test::check_fails(
+      Fault::input,
+      [&] {
+        builder.add("b", std::vector<BagWord>{{5, 1, "y"}, {6, -1, "z"}});
+      },
+      "\"b\"");
+  builder.add("c", std::vector<BagWord>{{7, 1, "w"}});
+  builder.write(folder / "bags", {});
+  const BagStore store(folder / "bags");
+  std::vector<StoredWord> bag;
+  store.bag(1, bag);
+  CHECK(store.size() == 2);
+  CHECK(store.product(1) == "c");
+  CHECK(bag.size() == 1);
+  CHECK(bag.at(0).id == 7);
+}
+
+TEST_CASE("bags: a store that holds a word twice, or one that no vocabulary has, is refused") {
+  const test::TempDir folder;
+  BagStoreBuilder builder(100);
+  Words many;
+  for (int32_t id = 0; id < 96; ++id) many[id] = 1;  // 24 in each block
+  builder.add("many", bag_of(many));
+  for (int i = 0; i < 10; ++i) builder.add(text(i), std::vector<BagWord>{{3, 1, "x"}, {7, 1, "y"}});
+  builder.write(folder / "bags", {});
+  const TensorFile file(folder / "bags");
+  const auto slots = file.at("slots").values<int64_t>();
+  const auto overflow = file.at("overflow").values<int32_t>();
+  const auto changed = [&](auto change) {
+    std::vector<int64_t> other_slots(slots.begin(), slots.end());
+    std::vector<int32_t> other_overflow(overflow.begin(), overflow.end());
+    change(reinterpret_cast<uint16_t*>(other_slots.data()), other_overflow);
+    std::vector<NamedArray> arrays = file.arrays();
+    for (NamedArray& array : arrays) {
+      if (array.name == "slots") array = NamedArray::of<int64_t>("slots", other_slots);
+      if (array.name == "overflow") array = NamedArray::of<int32_t>("overflow", other_overflow);
+    }
+    write_tensor_file(folder / "other", arrays, file.metadata());
+    return BagStore(folder / "other").size();
+  };
+  const auto refused = [&](auto change) {
+    test::check_fails(
+        Fault::input, [&] { changed(change); }, "words of a product");
+  };
+  const auto depth = BagStore(folder / "bags").layout().depth;
+  REQUIRE(depth == 1);
+  REQUIRE(overflow.size() > 3);
+  CHECK(changed([](uint16_t*, std::vector<int32_t>&) {}) == 11);
+  refused([](uint16_t* keys, std::vector<int32_t>&) { keys[0] = 25; });               // an id of 100
+  refused([](uint16_t* keys, std::vector<int32_t>&) { keys[0] = keys[1]; });          // twice
+  refused([](uint16_t*, std::vector<int32_t>& words) { words[1] = words[2]; });       // twice
+  refused([](uint16_t*, std::vector<int32_t>& words) { words[1] &= 0xffffff; });      // no impact
+  refused([](uint16_t*, std::vector<int32_t>& words) { words.back() |= 0x7f0000; });  // an id beyond all
+}
+
+TEST_CASE("bags: a query for another store, and a product that is not there, are bugs of the caller") {
+  Catalogue c(10, 5, 300), other(10, 5, kEightBlocks);
+  std::vector<int32_t> sums(1);
+  const BagIndex index(*c.store);
+  BagIndex::Workspace work;
+  std::vector<BagHit> hits;
+  for (const BagQuery& query : {BagQuery(), other.query(3)}) {
+    test::check_fails(
+        Fault::bug, [&] { score_from(*c.store, query, 0, sums); }, "ids in a store of 300");
+    test::check_fails(
+        Fault::bug, [&] { index.search(query, 1, {}, work, hits); }, "ids in a store of 300");
+  }
+  for (const int32_t product : {-1, 10})
+    test::check_fails(
+        Fault::bug, [&] { score(*c.store, c.query(2), std::vector{product}, sums); }, "of 10");
 }
 
 }  // namespace

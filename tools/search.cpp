@@ -1,5 +1,5 @@
 // index and search: a catalogue's bags in one file, and the products that match a query best.
-#include <fstream>
+#include <algorithm>
 
 #include "core/file.h"
 #include "data/bag_index.h"
@@ -14,23 +14,14 @@ namespace {
 
 constexpr const char* kModel = "model";  // in a store: of whose weights it is made
 
+// f(model, key): the key says which file it was.
 template <class F>
-void with_bags(const std::string& path, F of_relevance) {
-  const auto refuse = [](const auto&) {
-    fail(Fault::usage, "a model of users or of tables has no bags; expected one of relevance");
-  };
-  with_model(
-      path,
-      [&](const Relevance& model) {
-        if (model.config().model == "dense")
-          fail(Fault::usage, "a dense model has vectors; expected one whose bags are words");
-        of_relevance(model);
-      },
-      refuse, refuse);
-}
-
-std::string key_of_model(const std::string& path) {
-  return std::to_string(key_part(MappedFile(model_file(path)).text()));
+void with_bags(const std::string& path, F f) {
+  const TensorFile file(model_file(path));
+  const Relevance model = Relevance::open(file);
+  if (model.config().model == "dense")
+    fail(Fault::usage, path, ": a dense model has vectors; expected one whose bags are words");
+  f(model, file.digits());
 }
 
 struct IndexOptions {
@@ -38,7 +29,7 @@ struct IndexOptions {
   int threads = 0;
 };
 
-void run_index(const Relevance& model, const IndexOptions& o) {
+void run_index(const Relevance& model, const std::string& key, const IndexOptions& o) {
   TableRequest request{.required = {model.config().columns.product}};
   (o.id.empty() ? request.optional : request.required).push_back(o.id.empty() ? "id" : o.id);
   TableReader reader(o.data, request);
@@ -61,7 +52,10 @@ void run_index(const Relevance& model, const IndexOptions& o) {
         ++count;
         Product& product = products[static_cast<size_t>(i)];
         product.text = row[0], product.line = row.line();
+        if (!row.has(1) && !o.id.empty()) row.refuse(1, "no id", "one for each product");
         product.id = row.has(1) ? std::string(row[1]) : std::to_string(count);
+        if (product.id.find_first_of("\t\r\n") != product.id.npos)
+          row.refuse(1, "a tab or the end of a line", "an id that fits in a cell");
         return true;
       },
       [&](int64_t i, Workspace& workspace) {
@@ -79,7 +73,7 @@ void run_index(const Relevance& model, const IndexOptions& o) {
           }
         }
       });
-  store.write(o.out, {{kModel, key_of_model(o.model)}});
+  store.write(o.out, {{kModel, key}});
 }
 
 struct SearchOptions {
@@ -94,11 +88,16 @@ std::vector<uint64_t> allowed_products(const BagStore& store, const std::string&
   std::vector<uint64_t> allowed(static_cast<size_t>(store.size() / 64 + 1));
   const MappedFile file(path);
   int64_t number = 0;
-  for (const std::string_view line : split(file.text(), '\n')) {
+  for (std::string_view rest = file.text(), line; !rest.empty();) {
     ++number;
+    line = rest.substr(0, rest.find('\n'));
+    rest.remove_prefix(std::min(rest.size(), line.size() + 1));
+    if (line.ends_with('\r')) line.remove_suffix(1);
+    if (line.empty()) continue;
     const int64_t product = store.find(line);
     if (product < 0)
-      fail(Fault::input, path, ":", number, ": \"", line, "\"; expected a product of the store");
+      fail(Fault::input, path, ":", number, ": \"", line.substr(0, 80),
+           "\"; expected a product of the store");
     allowed[static_cast<size_t>(product / 64)] |= uint64_t{1} << (product % 64);
   }
   return allowed;
@@ -114,10 +113,12 @@ struct SearchScratch {
   std::vector<BagMatch> matches;
 };
 
-std::string hits_text(const BagStore& store, std::string_view text, const SearchScratch& s) {
+std::string hits_text(const BagStore& store, std::string text, const SearchScratch& s) {
   std::string out;
+  for (char& c : text)
+    if (c == '\t' || c == '\r' || c == '\n') c = ' ';
   for (const BagHit& hit : s.hits)
-    out += std::string(text) + "\t" + std::string(store.product(hit.product)) + "\t" +
+    out += text + "\t" + std::string(store.product(hit.product)) + "\t" +
            number(hit.sum * s.query.scale() * store.scale()) + "\n";
   return out;
 }
@@ -140,10 +141,10 @@ std::string hits_json(const BagStore& store, std::string_view text, SearchScratc
   return out + "]}\n";
 }
 
-void run_search(const Relevance& model, const SearchOptions& o) {
+void run_search(const Relevance& model, const std::string& key, const SearchOptions& o) {
   const BagStore store(o.store);
   const auto made_with = store.metadata().find(kModel);
-  if (made_with == store.metadata().end() || made_with->second != key_of_model(o.model))
+  if (made_with == store.metadata().end() || made_with->second != key)
     fail(Fault::input, o.store, ": made with another model; expected `steelyard index ", o.model, "` of it");
   const std::vector<uint64_t> allowed =
       o.allow.empty() ? std::vector<uint64_t>() : allowed_products(store, o.allow);
@@ -153,7 +154,7 @@ void run_search(const Relevance& model, const SearchOptions& o) {
     model.words(s.bag, s.words);
     s.query.set(store, s.words);
     index.search(s.query, o.top, allowed, s.work, s.hits);
-    return o.json ? hits_json(store, text, s) : hits_text(store, text, s);
+    return o.json ? hits_json(store, text, s) : hits_text(store, std::string(text), s);
   };
   Output out;
   if (o.data.empty()) {
@@ -193,7 +194,9 @@ void add_index(CLI::App& app) {
   verb->add_option("--out", o->out, "the file, replaced when the new one is whole")->required();
   verb->add_option("--id", o->id, "column of the ids; if not given, id, or else rows are numbered from 1");
   verb->add_option("--threads", o->threads, "threads; 0: one per core")->check(CLI::Range(0, kMostThreads));
-  verb->callback([o] { with_bags(o->model, [&](const Relevance& model) { run_index(model, *o); }); });
+  verb->callback([o] {
+    with_bags(o->model, [&](const Relevance& model, const std::string& key) { run_index(model, key, *o); });
+  });
 }
 
 void add_search(CLI::App& app) {
@@ -205,14 +208,14 @@ void add_search(CLI::App& app) {
   verb->add_option("STORE", o->store, "what index wrote")->required();
   auto* const data = verb->add_option("QUERIES", o->data, "table with the column of queries; -: stdin");
   verb->add_option("--query", o->query, "the text of one query")->excludes(data);
-  verb->add_option("--top", o->top, "products a query")->check(CLI::Range(1, 1'000'000));
+  verb->add_option("--top", o->top, "products a query")->check(CLI::Range(1, 10'000));
   verb->add_option("--allow", o->allow, "file of product ids, one a line; no others are found");
   verb->add_flag("--json", o->json,
                  "an object a query, with the matched words: they sum exactly to the score");
   verb->add_option("--threads", o->threads, "threads; 0: one per core")->check(CLI::Range(0, kMostThreads));
   verb->callback([o, verb] {
     if (o->data.empty() && verb->count("--query") == 0) throw CLI::RequiredError("QUERIES or --query");
-    with_bags(o->model, [&](const Relevance& model) { run_search(model, *o); });
+    with_bags(o->model, [&](const Relevance& model, const std::string& key) { run_search(model, key, *o); });
   });
 }
 

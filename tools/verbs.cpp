@@ -48,6 +48,8 @@ void print_metrics(int64_t rows, const Metrics& metrics) {
   out.flush();
 }
 
-std::string json_text(std::string_view s) { return nlohmann::json(s).dump(); }
+std::string json_text(std::string_view s) {
+  return nlohmann::json(s).dump(-1, ' ', false, nlohmann::json::error_handler_t::replace);
+}
 
 }  // namespace steelyard

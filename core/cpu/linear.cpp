@@ -13,9 +13,8 @@ namespace steelyard {
 
 namespace {
 
-constexpr int64_t kWide =
-    32 * kPanel;               // columns of a block of b: with kDeep rows it fits in the second cache
-constexpr int64_t kTall = 48;  // rows of a transposed a that are turned at once
+constexpr int64_t kWide = 16 * kPanel;  // columns of a block of b: kDeep rows of it fit in the second cache
+constexpr int64_t kTall = 48;           // rows of a transposed a that are turned at once
 
 Factor factor(const Mat& m) {
   const int64_t stride = m.x.cols();
@@ -101,6 +100,7 @@ Packed::Packed(const Mat& b, real* to) : data(to), rows(b.rows()), cols(b.cols()
 }
 
 void multiply(const Mat& a, const Packed& b, real beta, Tensor c) {
+  check(b.rows > 0, "multiply: a packed matrix without rows");
   for_blocks(b.rows, b.cols, [&](int64_t j, int64_t cols, int64_t k, int64_t inner) {
     const Rows panels = {b.data + Packed::size({k, b.cols}) + j * inner, kPanel, inner * kPanel};
     multiply(factor(a).from(0, k), c.rows(), inner, panels, panels.from(cols / kPanel * kPanel), cols,

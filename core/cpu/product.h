@@ -20,8 +20,8 @@ struct Factor {  // element (i, k) is data[i · row + k · col]
   int64_t row, col;
   Factor from(int64_t i, int64_t k) const { return {data + i * row + k * col, row, col}; }
 };
-struct
-    Rows {  // row k is at data + k · stride, kPanel columns at a time, `next` from one such panel to the next
+// Row k is at data + k · stride, kPanel columns at a time, `next` from one such panel to the next.
+struct Rows {
   const real* data;
   int64_t stride, next = kPanel;
   Rows from(int64_t j) const { return {data + j / kPanel * next + j % kPanel, stride, next}; }
@@ -108,7 +108,8 @@ void for_strips(int64_t rows, F f) {
 }
 
 // A matrix as the right factor of several products: blocks of kDeep rows, in each the panels, zeros behind the last.
-constexpr int64_t kDeep = 384, kFew = 64;  // rows of a that do not repay packing b
+constexpr int64_t kDeep = 384;
+constexpr int64_t kFew = 64;  // rows of a that do not repay packing
 struct Packed {
   static int64_t size(Shape b) { return b.rows() * ((b.cols() + kPanel - 1) / kPanel * kPanel); }
   Packed(const Mat& b, real* to);  // fills size(b) numbers, which stay the caller's
