@@ -247,7 +247,7 @@ bool BagStore::ordered(int64_t i) const {
   for (int32_t block = 0; block < layout_.blocks; ++block)
     for (int64_t slot = (block + 1) * room; slot-- > block * room;)
       if (impacts(i)[slot] != 0) next(layout_.id(block, keys(i)[slot]));
-  for_overflow(i, [&](int32_t id, int32_t impact) { next(impact > 0 ? id : -1); });
+  for_overflow(i, [&](int32_t id, int32_t impact) { next(impact > 0 ? int64_t{id} : ids_); });
   return ordered;
 }
 

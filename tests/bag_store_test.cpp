@@ -208,7 +208,7 @@ TEST_CASE("bags: words that share an id keep the names that products gave them")
   CHECK(store.metadata().at("note") == "kept");
 }
 
-TEST_CASE("bags: a query without a known word finds nothing; words that no product can have are left out") {
+TEST_CASE("bags: a query without a known word finds nothing, and words that no product can have are left out") {
   Catalogue c(10, 5, 300);
   BagQuery query;
   query.set(*c.store, std::vector<BagWord>{{300, 1, "new"}, {-1, 1, "none"}, {5, 0, "off"}});
