@@ -135,15 +135,16 @@ Var mix(Var x, Var g) {
   check(x.rows() == R && E > 0 && x.cols() % E == 0, "mix: ", g.shape(), " weights for ", x.shape());
   Tape& tape = *x.tape;
   check_count("mix", R * E + 1);
-  const Segments lists = Segments::even(tape.array<int32_t>(R + 1), E);
-  const std::span<int32_t> numbers = tape.array<int32_t>(R * E + 1);
+  const std::span<int32_t> numbers = tape.array<int32_t>(R * E + 1), starts = tape.array<int32_t>(R + 1);
+  const Segments lists = Segments::even(starts, E);
   std::iota(numbers.begin(), numbers.end(), 0);
   const Ids all = tape.upload(numbers), blocks = all.first(static_cast<size_t>(R * E));
   const RowIndex index{blocks, blocks, all, blocks};
   const Ids owner = tape.mode() == Mode::train ? owners(tape, lists, R * E) : Ids{};
   const Shape by_block{R * E, x.cols() / E};
   const Tensor y = tape.alloc({R, x.cols() / E});
-  tape.backend().bag(x.value().reshape(by_block), blocks, g.value(), lists, y);
+  tape.backend().bag(x.value().reshape(by_block), blocks, g.value(), Segments::between(tape.upload(starts)),
+                     y);
   return tape.record("mix", y, {x, g}, [x, g, index, owner, by_block](Tensor dy) {
     x.backend().bag_grad(x.value().reshape(by_block), index, g.value(), owner, dy,
                          x.needs_grad() ? x.grad().reshape(by_block) : Tensor{},
