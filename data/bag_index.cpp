@@ -22,11 +22,7 @@ bool before(const BagHit& a, const BagHit& b) {
 BagIndex::BagIndex(const BagStore& store)
     : store_(&store), starts_(at(store.ids() + 1)), columns_(at(store.ids()), -1) {
   std::vector<int64_t> held(at(store.ids()));
-  std::vector<StoredWord> bag;
-  for (int64_t i = 0; i < store.size(); ++i) {
-    store.bag(i, bag);
-    for (const StoredWord& word : bag) ++held[at(word.id)];
-  }
+  for (int64_t i = 0; i < store.size(); ++i) store.for_words(i, [&](int32_t id, int32_t) { ++held[at(id)]; });
   int32_t columns = 0;
   for (int64_t id = 0; id < store.ids(); ++id) {
     const bool dense = held[at(id)] * kDense >= store.size();
@@ -36,18 +32,15 @@ BagIndex::BagIndex(const BagStore& store)
   products_.resize(at(starts_.back())), impacts_.resize(products_.size());
   dense_.resize(at(columns * store.size()));
   std::vector<int64_t> next(starts_.begin(), starts_.end() - 1);
-  for (int64_t i = 0; i < store.size(); ++i) {
-    store.bag(i, bag);
-    for (const StoredWord& word : bag) {
-      const auto impact = static_cast<uint8_t>(word.impact);
-      if (columns_[at(word.id)] >= 0) {
-        dense_[at(columns_[at(word.id)] * store.size() + i)] = impact;
-        continue;
+  for (int64_t i = 0; i < store.size(); ++i)
+    store.for_words(i, [&](int32_t id, int32_t impact) {
+      if (columns_[at(id)] >= 0) {
+        dense_[at(columns_[at(id)] * store.size() + i)] = static_cast<uint8_t>(impact);
+        return;
       }
-      const size_t place = at(next[at(word.id)]++);
-      products_[place] = static_cast<int32_t>(i), impacts_[place] = impact;
-    }
-  }
+      const size_t place = at(next[at(id)]++);
+      products_[place] = static_cast<int32_t>(i), impacts_[place] = static_cast<uint8_t>(impact);
+    });
 }
 
 void BagIndex::search(const BagQuery& query, int64_t most, std::span<const uint64_t> allowed, Workspace& work,

@@ -17,9 +17,8 @@ struct BagHit {
 
 class BagIndex {
  public:
-  explicit BagIndex(
-      const BagStore&
-          store);  // which must outlive it; five to eight bytes of memory for each word of each product
+  // Of a store that must outlive it; five to eight bytes of memory for each word of each product.
+  explicit BagIndex(const BagStore& store);
 
   // What a thread needs for searching: after the first search of an index it allocates nothing.
   struct Workspace {

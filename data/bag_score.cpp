@@ -7,8 +7,8 @@
 #ifdef __AVX2__
 #include <immintrin.h>
 #else
-#pragma GCC diagnostic ignored \
-    "-Wpsabi"  // vectors that this processor lacks are passed to inlined functions only
+// Vectors that this processor lacks are passed to inlined functions only.
+#pragma GCC diagnostic ignored "-Wpsabi"
 #endif
 
 #include "core/check.h"
@@ -145,20 +145,23 @@ void BagQuery::set(const BagStore& store, std::span<const BagWord> words) {
   const BagLayout& layout = store.layout();
   ids_ = store.ids();
   words_.clear(), broadcast_.clear(), starts_.assign(1, 0), filter_.fill(0);
+  const auto asked = [&](const BagWord& word) {
+    return word.weight != 0 && word.id >= 0 && word.id < store.ids();
+  };
   double most = 0, all = 0;
   for (const BagWord& word : words) {
     if (!(word.weight >= 0) || std::isinf(word.weight))
       fail(Fault::input, "query word \"", word.surface, "\": weight ", word.weight,
            "; expected a number of at least 0");
-    if (word.weight == 0 || word.id < 0 || word.id >= store.ids()) continue;
+    if (!asked(word)) continue;
     most = std::max(most, static_cast<double>(word.weight)), all += static_cast<double>(word.weight);
     words_.push_back({word.id, 0});
   }
   // A sum of all impacts, each times 255, stays below 2³¹, though each of at most 2¹⁹ may be rounded up to 1.
-  scale_ = most > 0 ? coarse(std::max(most / 32767, all / 7'800'000), 10) : 1;
+  scale_ = most > 0 ? coarse(std::max(most / 32767, all / 7'800'000)) : 1;
   size_t next = 0;
   for (const BagWord& word : words)
-    if (word.weight != 0 && word.id >= 0 && word.id < store.ids())
+    if (asked(word))
       words_[next++].impact =
           static_cast<int32_t>(std::max(1L, std::lround(static_cast<double>(word.weight) / scale_)));
   std::ranges::sort(words_, {}, [&](const StoredWord& w) { return std::pair(layout.block(w.id), w.id); });

@@ -25,10 +25,11 @@ BagLayout BagLayout::of(int64_t ids) {
   return ids <= 4 << 16 ? BagLayout{4, 16, 1} : BagLayout{8, 8, 1};
 }
 
-double coarse(double scale, int bits) {
+double coarse(double scale) {
+  constexpr int kBits = 10;
   int exponent = 0;
   const double mantissa = std::frexp(scale, &exponent);
-  return std::ldexp(std::ceil(std::ldexp(mantissa, bits)), exponent - bits);
+  return std::ldexp(std::ceil(std::ldexp(mantissa, kBits)), exponent - kBits);
 }
 
 // ---- building
@@ -92,7 +93,7 @@ void BagStoreBuilder::write(const std::filesystem::path& path, Metadata metadata
   layout.depth = depth();
   float most = 0;
   for (const auto& [id, weight] : words_) most = std::max(most, weight);
-  const double scale = coarse(most > 0 ? static_cast<double>(most) / 255 : 1, 10);
+  const double scale = coarse(most > 0 ? static_cast<double>(most) / 255 : 1);
 
   std::vector<int64_t> slots(
       at(size() * layout.bytes() / 8));  // whole numbers of 8 bytes stand first in the file
@@ -193,7 +194,7 @@ BagStore::BagStore(const std::filesystem::path& path) : file_(path) {
   number_of("depth", layout_.depth);
   expect(layout_.depth >= 1 && layout_.depth <= 16, "depth");
   number_of("scale", scale_);
-  expect(scale_ > 0 && std::isfinite(scale_) && coarse(scale_, 10) == scale_, "scale");
+  expect(scale_ > 0 && std::isfinite(scale_) && coarse(scale_) == scale_, "scale");
 
   // The checksums say that the file is what was written, not that what was written is a store: after these walks no
   // number leads outside its array.
@@ -233,21 +234,16 @@ BagStore::BagStore(const std::filesystem::path& path) : file_(path) {
          "others");
 }
 
-// No word twice, and none that the vocabulary has not: of each block the ids ascend from its last slot on, then in the overflow.
+// No word twice, and none that the vocabulary has not.
 bool BagStore::ordered(int64_t i) const {
-  const int64_t room = layout_.lanes * layout_.depth;
-  std::array<int64_t, 8> last;
+  std::array<int32_t, 8> last;
   last.fill(-1);
   bool ordered = true;
-  const auto next = [&](int64_t id) {
-    int64_t& before = last[at(id % layout_.blocks)];
-    ordered = ordered && id > before && id < ids_;
+  for_words(i, [&](int32_t id, int32_t impact) {
+    int32_t& before = last[at(layout_.block(id))];
+    ordered = ordered && impact > 0 && id > before && id < ids_;
     before = id;
-  };
-  for (int32_t block = 0; block < layout_.blocks; ++block)
-    for (int64_t slot = (block + 1) * room; slot-- > block * room;)
-      if (impacts(i)[slot] != 0) next(layout_.id(block, keys(i)[slot]));
-  for_overflow(i, [&](int32_t id, int32_t impact) { next(impact > 0 ? int64_t{id} : ids_); });
+  });
   return ordered;
 }
 
@@ -263,11 +259,7 @@ int64_t BagStore::find(std::string_view wanted) const {
 
 void BagStore::bag(int64_t i, std::vector<StoredWord>& out) const {
   out.clear();
-  const int64_t room = layout_.lanes * layout_.depth;
-  for (int64_t slot = 0; slot < layout_.slots(); ++slot)
-    if (impacts(i)[slot] != 0)
-      out.push_back({layout_.id(static_cast<int32_t>(slot / room), keys(i)[slot]), impacts(i)[slot]});
-  for_overflow(i, [&](int32_t id, int32_t impact) { out.push_back({id, impact}); });
+  for_words(i, [&](int32_t id, int32_t impact) { out.push_back({id, impact}); });
   std::ranges::sort(out, {}, &StoredWord::id);
 }
 

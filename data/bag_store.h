@@ -48,8 +48,8 @@ struct BagLayout {
   int64_t bytes() const { return 3 * slots(); }  // of a product
 };
 
-// Rounded up to `bits` significant bits, so that products of two scales and a sum of impacts are exact in double.
-double coarse(double scale, int bits);
+// Rounded up to ten significant bits, so that products of two scales and a sum of impacts are exact in double.
+double coarse(double scale);
 
 // The catalogue, product by product; the words stay in memory until it is written.
 class BagStoreBuilder {
@@ -102,7 +102,15 @@ class BagStore {
   std::string_view product(int64_t i) const { return text(product_starts_, product_text_, i); }
   int64_t find(std::string_view product) const;             // −1: not there
   void bag(int64_t i, std::vector<StoredWord>& out) const;  // ascending by id
-  std::string_view surface(int64_t i, int32_t id) const;    // of a word that product i holds
+  template <class F>
+  void for_words(int64_t i, F f) const {  // f(id, impact), ascending by id within each block
+    const int64_t room = layout_.slots() / layout_.blocks;
+    for (int32_t block = 0; block < layout_.blocks; ++block)
+      for (int64_t slot = (block + 1) * room; slot-- > block * room;)
+        if (const int32_t impact = impacts(i)[slot]; impact != 0) f(layout_.id(block, keys(i)[slot]), impact);
+    for_overflow(i, f);
+  }
+  std::string_view surface(int64_t i, int32_t id) const;  // of a word that product i holds
 
   // For scoring.
   const uint16_t* keys(int64_t i) const {

@@ -2,12 +2,21 @@
 #pragma once
 
 #include <exception>
+#include <string>
 #include <vector>
 
 #include "core/check.h"
 #include "core/parallel.h"
+#include "data/table.h"
 
 namespace steelyard {
+
+// A column of texts, and behind it their ids: the column that is named, or `id` if the table has one.
+inline TableRequest with_ids(const std::string& texts, const std::string& ids) {
+  TableRequest request{.required = {texts}};
+  (ids.empty() ? request.optional : request.required).push_back(ids.empty() ? "id" : ids);
+  return request;
+}
 
 // Calls next(i), which reads the i-th row of a piece or says that there is none; then work(i, scratch) for all of the
 // piece's n rows in parallel, and done(n). Whatever was read before a bad row is finished first.

@@ -77,12 +77,7 @@ void run_encode(const Relevance& model, const ServeOptions& o) {
     fail(Fault::usage, "--side: \"", o.side, "\"; expected query or product");
   const Side side = o.side == "query" ? Side::query : Side::product;
   const ColumnsConfig& c = model.config().columns;
-  TableRequest request{.required = {side == Side::query ? c.query : c.product}};
-  if (o.id.empty())
-    request.optional.push_back("id");
-  else
-    request.required.push_back(o.id);
-  TableReader reader(o.data, request);
+  TableReader reader(o.data, with_ids(side == Side::query ? c.query : c.product, o.id));
   Row row;
   const Workers workers(o.threads);
   std::vector<std::string> texts, ids, lines;

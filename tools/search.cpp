@@ -30,9 +30,7 @@ struct IndexOptions {
 };
 
 void run_index(const Relevance& model, const std::string& key, const IndexOptions& o) {
-  TableRequest request{.required = {model.config().columns.product}};
-  (o.id.empty() ? request.optional : request.required).push_back(o.id.empty() ? "id" : o.id);
-  TableReader reader(o.data, request);
+  TableReader reader(o.data, with_ids(model.config().columns.product, o.id));
   const Workers workers(o.threads);
   struct Product {
     std::string text, id;
@@ -113,13 +111,17 @@ struct SearchScratch {
   std::vector<BagMatch> matches;
 };
 
+double score_of(const BagStore& store, const BagQuery& query, const BagHit& hit) {
+  return hit.sum * query.scale() * store.scale();
+}
+
 std::string hits_text(const BagStore& store, std::string text, const SearchScratch& s) {
   std::string out;
   for (char& c : text)
     if (c == '\t' || c == '\r' || c == '\n') c = ' ';
   for (const BagHit& hit : s.hits)
     out += text + "\t" + std::string(store.product(hit.product)) + "\t" +
-           number(hit.sum * s.query.scale() * store.scale()) + "\n";
+           number(score_of(store, s.query, hit)) + "\n";
   return out;
 }
 
@@ -128,7 +130,7 @@ std::string hits_json(const BagStore& store, std::string_view text, SearchScratc
   for (const BagHit& hit : s.hits) {
     out += std::string(&hit == s.hits.data() ? "" : ",") +
            "{\"product\":" + json_text(store.product(hit.product)) +
-           ",\"score\":" + number(hit.sum * s.query.scale() * store.scale()) + ",\"matches\":[";
+           ",\"score\":" + number(score_of(store, s.query, hit)) + ",\"matches\":[";
     match(store, s.query, hit.product, s.matches);
     for (const BagMatch& m : s.matches)
       out += std::string(&m == s.matches.data() ? "" : ",") +
