@@ -1,5 +1,5 @@
 // A catalogue of a million products of 48 words, and what scoring them is measured against: the inner product of 128 floats
-// or bytes, in registers of the processor's width and prefetched alike, and a merge of two sorted lists.
+// or bytes, in AVX2 and prefetched alike, and a merge of two sorted lists.
 #pragma once
 
 #include <algorithm>
@@ -10,7 +10,6 @@
 #include <memory>
 #include <numeric>
 #include <random>
-#include <set>
 #include <string>
 #include <vector>
 
@@ -116,14 +115,21 @@ inline void prefetch(const void* from, int64_t bytes) {
   }
 }
 
+// Of the first vector with each of these, or with all in their order.
 template <class T>
 void inner_products(Catalogue& c, const std::vector<T>& vectors, std::span<const int32_t> products) {
-  const auto at = [&](int32_t product) { return vectors.data() + product * Catalogue::kWidth; };
+  const auto at = [&](int64_t product) { return vectors.data() + product * Catalogue::kWidth; };
   in_order(
       products, [&](int32_t product) { prefetch(at(product), Catalogue::kWidth * int64_t{sizeof(T)}); },
       [&](size_t j, int32_t product) {
         c.sums[j] = static_cast<int32_t>(inner_product(at(0), at(product)));
       });
+}
+template <class T>
+void inner_products(Catalogue& c, const std::vector<T>& vectors) {
+  for (size_t i = 0; i < c.sums.size(); ++i)
+    c.sums[i] = static_cast<int32_t>(
+        inner_product(vectors.data(), vectors.data() + i * static_cast<size_t>(Catalogue::kWidth)));
 }
 
 inline void merges(Catalogue& c, const BagQuery& query, std::span<const int32_t> products) {
@@ -158,24 +164,16 @@ inline std::map<std::string, std::function<std::function<void()>()>> bag_benches
     const auto products = [where](Catalogue& c) {
       return std::span<const int32_t>(where == "random" ? c.order : c.cached);
     };
-    benches["floats_" + where] = [=] {
-      Catalogue& c = catalogue();
-      return [&c, where, products] {
-        if (where != "stream") return inner_products(c, c.floats, products(c));
-        for (int32_t i = 0; i < Catalogue::kProducts; ++i)
-          c.sums[static_cast<size_t>(i)] = static_cast<int32_t>(
-              inner_product(c.floats.data(), c.floats.data() + int64_t{i} * Catalogue::kWidth));
+    const auto inner = [=](const auto& vectors_of) {
+      return [=] {
+        Catalogue& c = catalogue();
+        return [&c, &vectors = vectors_of(c), where, products] {
+          where == "stream" ? inner_products(c, vectors) : inner_products(c, vectors, products(c));
+        };
       };
     };
-    benches["bytes_" + where] = [=] {
-      Catalogue& c = catalogue();
-      return [&c, where, products] {
-        if (where != "stream") return inner_products(c, c.bytes, products(c));
-        for (int32_t i = 0; i < Catalogue::kProducts; ++i)
-          c.sums[static_cast<size_t>(i)] =
-              inner_product(c.bytes.data(), c.bytes.data() + int64_t{i} * Catalogue::kWidth);
-      };
-    };
+    benches["floats_" + where] = inner([](Catalogue & c) -> auto& { return c.floats; });
+    benches["bytes_" + where] = inner([](Catalogue & c) -> auto& { return c.bytes; });
     for (const int words : {8, 24})
       benches["bags_" + where + "_q" + std::to_string(words)] = [=] {
         Catalogue& c = catalogue();

@@ -32,7 +32,9 @@
 #include "nn/user_model.h"
 #include "optim/trainer.h"
 #include "tests/op_table.h"
+#ifdef __AVX2__
 #include "tests/peers/bags.h"
+#endif
 #include "tests/some_problems.h"
 #include "tests/some_tables.h"
 #include "tests/some_users.h"
@@ -881,8 +883,10 @@ void serve(const fs::path& folder, const std::string& data) {
       {"multiply_add", [] { return [](const Workers&) { multiply_add(); }; }},
       {"copy", copy},
   };
+#ifdef __AVX2__
   for (const auto& [name, make] : peers::bag_benches(folder))
     makers[name] = [make = make] { return [run = make()](const Workers&) { run(); }; };
+#endif
   std::map<std::string, Iteration> made;
   std::map<int, std::unique_ptr<Workers>> workers;
   for (std::string line; std::getline(std::cin, line);) {
